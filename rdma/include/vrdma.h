@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vrdma.h - open the userspace RoCEv2 device inside this process
+ *
+ * The device is used through the public libibverbs API (verbs.h) alone; these are the
+ * few calls that libibverbs has no place for. Link with libvrdma.
+ */
+#ifndef VRDMA_H
+#define VRDMA_H
+
+#include <stdint.h>
+#include <infiniband/verbs.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** struct vrdma_attr - how to open a device; zero fields take their defaults */
+struct vrdma_attr {
+	const char *addr; /* local IPv4 or IPv6 address; must be an interface's own */
+	const char *name; /* device name, at most 63 characters; default "vrdma0" */
+};
+
+/** vrdma_open_device() - open a userspace RoCEv2 device on a local address
+ * @attr: borrowed for the call
+ * Return: a context for the public verbs calls, to be closed with ibv_close_device(); or
+ *         NULL with errno: EINVAL (not an address), EADDRNOTAVAIL (not an address of
+ *         this host), EADDRINUSE (UDP port 4791 is taken there), EMFILE, ENOMEM
+ */
+struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr);
+
+/** struct vrdma_counter - one counter of a device */
+struct vrdma_counter {
+	const char *name; /* static; [a-z0-9_] */
+	uint64_t value;
+};
+
+/** vrdma_query_counters() - read a device's counters (docs/counters.md has them all)
+ * @ctx:      from vrdma_open_device()
+ * @counters: room for @max entries; may be NULL when @max is 0
+ * Return: how many counters there are (which may be more than @max), or -EINVAL when
+ *         @ctx is no vRDMA device
+ */
+int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

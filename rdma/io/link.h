@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The link: what carries packets for an engine. Implementations: udp.h (a UDP
+ * socket), mem.h (two ends in memory, scripted, for tests).
+ *
+ * A link owns addresses, UDP, IP and the ICRC; the engine sees only what lies between
+ * UDP header and ICRC. The link is driven by one thread at a time; the provider's
+ * device lock sees to that.
+ */
+#ifndef RDMA_IO_LINK_H
+#define RDMA_IO_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "rdma/wire/packet.h"
+
+#define LINK_BURST	  64  /* packets in a burst */
+#define LINK_BURST_IOVS	  256 /* payload pieces in a burst */
+
+/** struct link_tx - one packet to send: headers, then payload pieces, then pad */
+struct link_tx {
+	uint8_t hdr[WIRE_HDR_MAX];
+	uint8_t hdr_len;
+	uint8_t pad;	   /* 0..3 zero bytes behind the payload */
+	uint16_t iov_first; /* payload: burst->iov[iov_first .. +n_iov) */
+	uint16_t n_iov;
+	uint16_t sport_hash; /* flow entropy; packets of one QP have the same */
+	uint32_t payload_len; /* bytes */
+	uint8_t dgid[16];  /* to; IPv4 as ::ffff:a.b.c.d */
+};
+
+/** struct link_burst - packets to send, in order; filled by the engine */
+struct link_burst {
+	int n_pkts;
+	int n_iovs;
+	struct link_tx pkt[LINK_BURST];
+	struct iovec iov[LINK_BURST_IOVS];
+};
+
+/** struct link_rx - one packet that came in; ICRC checked where it can be, and cut off */
+struct link_rx {
+	const uint8_t *data; /* BTH first; valid until the next recv() */
+	uint32_t len;
+	uint8_t sgid[16]; /* from */
+	uint8_t dgid[16]; /* to: one of the link's own, or a multicast group */
+	uint8_t ecn;	  /* IP ECN bits, 0 if not known */
+};
+
+/* Packets that end at the link, by cause, and what it carried. */
+struct link_stats {
+	uint64_t tx_packets;
+	uint64_t tx_bytes;	    /* UDP payload */
+	uint64_t tx_syscalls;
+	uint64_t tx_failed;	    /* the kernel refused the packet; recovery is the engine's */
+	uint64_t rx_packets;
+	uint64_t rx_bytes;
+	uint64_t rx_syscalls;
+	uint64_t rx_runt;	    /* shorter than BTH and ICRC */
+	uint64_t rx_bad_icrc;
+	uint64_t rx_icrc_unverified; /* passed on; the IP header is not known (facts: UDP over IPv4) */
+	uint64_t rx_truncated;
+	uint64_t rx_overflow;	    /* lost in the socket for want of buffer, as the kernel counts */
+};
+
+struct link;
+
+struct link_ops {
+	/** send() - send a burst in order. Packets that can't be sent are counted in
+	 * tx_failed and lost; the engine's recovery deals with them as with any loss.
+	 */
+	void (*send)(struct link *link, const struct link_burst *burst);
+	/** recv() - up to @max packets; 0 if none is there. Never blocks. */
+	int (*recv)(struct link *link, struct link_rx *pkts, int max);
+	/** close() - free the link. */
+	void (*close)(struct link *link);
+};
+
+struct link {
+	const struct link_ops *ops;
+	struct link_stats stats;
+	uint8_t gid[16];  /* own address */
+	uint32_t ip_mtu;  /* of the interface, bytes, IP header included */
+	char ifname[16];
+	int fd;		  /* readable when recv() may give packets; -1 if there is none */
+};
+
+static inline void link_close(struct link *link)
+{
+	if (link)
+		link->ops->close(link);
+}
+
+#endif
