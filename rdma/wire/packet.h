@@ -30,14 +30,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_UDP_PORT	    4791
-#define WIRE_BTH_SIZE	    12
-#define WIRE_ICRC_SIZE	    4
-#define WIRE_PKEY_DEFAULT   0xffff
-#define WIRE_QPN_MULTICAST  0xffffff
-#define WIRE_24BIT	    0xffffffu
+#define WIRE_UDP_PORT		 4791
+#define WIRE_BTH_SIZE		 12
+#define WIRE_DETH_SIZE		 8
+#define WIRE_RETH_SIZE		 16
+#define WIRE_ATOMIC_ETH_SIZE	 28
+#define WIRE_AETH_SIZE		 4
+#define WIRE_ATOMIC_ACK_ETH_SIZE 8
+#define WIRE_IMM_SIZE		 4
+#define WIRE_IETH_SIZE		 4
+#define WIRE_CNP_RESERVED	 16 /* zeros behind the BTH of a CNP (A17.9.3) */
+#define WIRE_ICRC_SIZE		 4
+#define WIRE_PKEY_DEFAULT	 0xffff
+#define WIRE_QPN_MULTICAST	 0xffffff
+#define WIRE_24BIT		 0xffffffu
 /* The longest header chain of one packet: BTH, RETH, ImmDt; or BTH, AtomicETH. */
-#define WIRE_HDR_MAX	    40
+#define WIRE_HDR_MAX 40
 
 /* Opcodes: service in the upper 3 bits, operation in the lower 5 (table 38). */
 enum wire_service {
@@ -109,9 +117,9 @@ enum wire_flag {
 
 /** struct wire_opcode - one row of the opcode table */
 struct wire_opcode {
-	const char *name;  /* NULL: no such opcode */
-	uint32_t flags;	   /* enum wire_flag */
-	uint8_t hdr_size;  /* BTH and what follows it, bytes */
+	const char *name; /* NULL: no such opcode */
+	uint32_t flags;	  /* enum wire_flag */
+	uint8_t hdr_size; /* BTH and what follows it, bytes */
 };
 
 /** wire_opcodes - indexed by BTH opcode */
@@ -128,7 +136,7 @@ enum wire_syndrome {
 	WIRE_SYN_NAK_REMOTE_OPERATION = 0x63,
 	WIRE_SYN_NAK_INVALID_RD = 0x64,
 };
-#define WIRE_SYN_CLASS(syndrome) ((syndrome) & 0x60)
+#define WIRE_SYN_CLASS(syndrome) ((syndrome)&0x60)
 
 /**
  * struct wire_packet - one packet's headers, in host byte order
@@ -142,23 +150,23 @@ struct wire_packet {
 	bool ack_req;
 	bool fecn;
 	bool becn;
-	uint8_t pad;	      /* 0..3 bytes behind the payload */
-	uint8_t syndrome;     /* AETH */
+	uint8_t pad;	  /* 0..3 bytes behind the payload */
+	uint8_t syndrome; /* AETH */
 	uint16_t pkey;
-	uint32_t dest_qpn;    /* 24 bits */
-	uint32_t psn;	      /* 24 bits */
-	uint32_t msn;	      /* AETH, 24 bits */
-	uint32_t qkey;	      /* DETH */
-	uint32_t src_qpn;     /* DETH, 24 bits */
-	uint64_t va;	      /* RETH, AtomicETH */
-	uint32_t rkey;	      /* RETH, AtomicETH, IETH */
-	uint32_t dma_len;     /* RETH, bytes */
-	uint32_t imm_be;      /* ImmDt as it lies on the wire, as ibv_wc.imm_data wants it */
-	uint64_t swap_add;    /* AtomicETH */
-	uint64_t compare;     /* AtomicETH */
-	uint64_t orig_data;   /* AtomicAckETH */
+	uint32_t dest_qpn; /* 24 bits */
+	uint32_t psn;	   /* 24 bits */
+	uint32_t msn;	   /* AETH, 24 bits */
+	uint32_t qkey;	   /* DETH */
+	uint32_t src_qpn;  /* DETH, 24 bits */
+	uint64_t va;	   /* RETH, AtomicETH */
+	uint32_t rkey;	   /* RETH, AtomicETH, IETH */
+	uint32_t dma_len;  /* RETH, bytes */
+	uint32_t imm_be;   /* ImmDt as it lies on the wire, as ibv_wc.imm_data wants it */
+	uint64_t swap_add; /* AtomicETH */
+	uint64_t compare;  /* AtomicETH */
+	uint64_t orig_data;	/* AtomicAckETH */
 	const uint8_t *payload; /* set by wire_parse(): into its buffer */
-	uint32_t payload_len; /* bytes, without pad */
+	uint32_t payload_len;	/* bytes, without pad */
 };
 
 /** wire_parse() - take a packet apart
