@@ -1,0 +1,284 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Makes a fresh Debian 12 ready for vRDMA and builds it: installs the packages
+# of packages.txt, fetches what Debian does not ship ready-made (fetch.sh) and
+# builds into build/. Does only what is not done yet.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/fetch.sh
+source "$VRDMA_ROOT/scripts/fetch.sh"
+
+LOG=$VRDMA_CACHE/setup.log
+POLICY=/usr/sbin/policy-rc.d
+POLICY_MARK='written by vRDMA setup.sh for the time of an installation'
+POLICY_SAVED=$POLICY.before-vrdma
+POLICY_SET=
+
+usage()
+{
+	cat <<-END
+	Usage: sudo scripts/setup.sh
+
+	Makes a fresh Debian 12 (amd64) ready for vRDMA and builds it:
+	  1. installs the packages of scripts/packages.txt; no service is
+	     started or enabled, no running one is restarted
+	  2. fetches DPDK's driver headers, rdma-core's provider header and a
+	     guest kernel into .cache/
+	  3. builds into build/
+	What is done already is not done again. Needs the network and 4 GB.
+	The full log is .cache/setup.log.
+
+	Variables:
+	  MESON_OPTS   options for the first "meson setup", e.g. -Dwerror=true
+	END
+}
+
+# fail TEXT... - end a step; run_step() shows the line
+fail()
+{
+	echo "setup-fail: $*"
+	exit 1
+}
+
+# failure - the one line that says why the step failed
+# Reads the step's part of the log.
+failure()
+{
+	local text line
+
+	text=$(tail -n "+$1" "$LOG" | tail -n 2000)
+	line=$(sed -n 's/^setup-fail: //p' <<<"$text" | tail -n 1)
+	if [ -n "$line" ]; then
+		echo "$line"
+	elif grep -q -i 'no space left on device\|not enough free space\|have enough free space' <<<"$text"; then
+		echo "the disk is full ($(df -h --output=target,avail "$VRDMA_ROOT" / |
+			tail -n +2 | sort -u | awk '{ print $1 ": " $2 " free" }' |
+			paste -sd ' '))"
+	elif line=$(grep -m 1 -i 'resolving\|could not connect\|unable to connect\|network is unreachable\|connection timed out' <<<"$text"); then
+		echo "no network: ${line##*[EW]: }"
+	elif line=$(grep '^E: ' <<<"$text" | head -n 1) && [ -n "$line" ]; then
+		echo "apt: ${line#E: }"
+	elif line=$(grep -m 1 -i 'error:' <<<"$text"); then
+		echo "$line"
+	else
+		tail -n 1 <<<"$text"
+	fi
+}
+
+# run_step NAME FUNCTION... - one progress line; output goes to the log
+run_step()
+{
+	local name=$1 first rc=0
+
+	shift
+	step_begin "$name"
+	printf '\n== %s (%s)\n' "$name" "$(date -Is)" >>"$LOG"
+	first=$(($(wc -l <"$LOG") + 1))
+	set +e
+	(
+		set -e
+		"$@"
+	) >>"$LOG" 2>&1 </dev/null
+	rc=$?
+	set -e
+	if [ $rc != 0 ]; then
+		step_end failed
+		die "$name: $(failure "$first") (log: .cache/setup.log)"
+	fi
+	step_end
+}
+
+# check_host - end unless this is the system that we know
+check_host()
+{
+	local id version
+
+	# shellcheck source=/dev/null
+	id=$(. /etc/os-release && echo "${ID:-}")
+	# shellcheck source=/dev/null
+	version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+	[ "$id $version" = "debian 12" ] ||
+		die "this is ${id:-an unknown system} $version, not Debian 12"
+	[ "$(dpkg --print-architecture)" = amd64 ] ||
+		die "this is $(dpkg --print-architecture), not amd64"
+}
+
+# check_space DIR MEGABYTES - end unless DIR has that much room
+check_space()
+{
+	local free
+
+	free=$(df --output=avail -m "$1" | tail -n 1)
+	[ "$free" -ge "$2" ] ||
+		die "the disk is full: $1 has $((free)) MB free, $2 MB are needed"
+}
+
+# wanted_packages - the names in packages.txt
+wanted_packages()
+{
+	sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$VRDMA_ROOT/scripts/packages.txt"
+}
+
+# missing_packages - those that are not installed
+missing_packages()
+{
+	local installed
+
+	# shellcheck disable=SC2016 # dpkg-query's format
+	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' |
+		sed -n 's/^installed //p' | sort -u)
+	wanted_packages | sort -u | comm -23 - <(echo "$installed")
+}
+
+# policy_deny - forbid package scripts to start, stop or restart services
+# The file is the interface that Debian has for this. An admin's own file is
+# kept aside; a run that was killed in between is put right by the next.
+policy_deny()
+{
+	policy_restore
+	POLICY_SET=yes
+	if [ -e $POLICY ]; then
+		mv $POLICY $POLICY_SAVED
+	fi
+	printf '#!/bin/sh\n# %s\nexit 101\n' "$POLICY_MARK" >$POLICY
+	chmod 755 $POLICY
+}
+
+# policy_restore - undo policy_deny(), also one of an earlier run
+policy_restore()
+{
+	if grep -q -s "$POLICY_MARK" $POLICY; then
+		rm -f $POLICY
+	fi
+	if [ -e $POLICY_SAVED ]; then
+		mv $POLICY_SAVED $POLICY
+	fi
+	POLICY_SET=
+}
+
+# enabled_units - the systemd units that start at boot
+enabled_units()
+{
+	find /etc/systemd/system -path '*.wants/*' -type l -printf '%f\n' \
+		2>/dev/null | sort -u
+}
+
+# install_packages NAME... - install; nothing gets started or enabled
+install_packages()
+{
+	local before unit
+
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -q -o DPkg::Lock::Timeout=600 update
+	before=$(enabled_units)
+	apt-get -q -y -o DPkg::Lock::Timeout=600 \
+		-o Dpkg::Options::=--force-confdef \
+		-o Dpkg::Options::=--force-confold \
+		install --no-install-recommends "$@"
+	# policy-rc.d has no say in what starts at boot.
+	enabled_units | comm -13 <(echo "$before") - | while read -r unit; do
+		echo "not started at boot: $unit"
+		deb-systemd-helper disable "$unit"
+	done
+}
+
+setup_packages()
+{
+	local missing rc=0
+
+	missing=$(missing_packages)
+	if [ -z "$missing" ]; then
+		return
+	fi
+	check_space / 3000
+	policy_deny
+	# shellcheck disable=SC2086 # a list of names
+	run_step "packages ($(wc -w <<<"$missing") to install)" \
+		install_packages $missing
+	policy_restore
+}
+
+# setup_fetch - make the three folders of fetch.sh
+setup_fetch()
+{
+	local dpdk recipe have_index=
+	local -a jobs
+
+	# shellcheck disable=SC2016 # dpkg-query's format
+	dpdk=$(dpkg-query -W -f '${source:Version}' libdpdk-dev)
+	recipe=$(sha256sum <"$VRDMA_ROOT/scripts/fetch.sh" | cut -c 1-16)
+	jobs=(
+		include/dpdk "$dpdk $recipe" "fetch_dpdk $dpdk"
+		include/rdma-core "$recipe" fetch_rdma_core
+		guest/kernel "$recipe" fetch_kernel
+	)
+	set -- "${jobs[@]}"
+	while [ $# != 0 ]; do
+		if ! fetched "$1" "$2"; then
+			if [ -z "$have_index" ]; then
+				check_space "$VRDMA_CACHE" 1500
+				run_step "package index" fetch_index
+				have_index=yes
+			fi
+			# shellcheck disable=SC2086 # a function and its argument
+			run_step ".cache/$1" fetch_into "$1" "$2" $3
+		fi
+		shift 3
+	done
+}
+
+setup_build()
+{
+	local dir=$VRDMA_ROOT/build
+
+	if [ ! -f "$dir/build.ninja" ]; then
+		# shellcheck disable=SC2086 # a list of options
+		run_step "meson setup build" \
+			meson setup ${MESON_OPTS:-} "$dir" "$VRDMA_ROOT"
+	fi
+	run_step "build" ninja -C "$dir"
+}
+
+# give_back - what we made belongs to the owner of the checkout
+give_back()
+{
+	[ "$(stat -c %u "$VRDMA_ROOT")" != 0 ] || return 0
+	find "$VRDMA_CACHE/" "$VRDMA_ROOT/build/" -user root \
+		-exec chown -h --reference="$VRDMA_ROOT" {} + 2>/dev/null || true
+}
+
+main()
+{
+	case "${1:-}" in
+	-h | --help)
+		usage
+		exit 0
+		;;
+	'') ;;
+	*)
+		usage >&2
+		die "unknown argument $1"
+		;;
+	esac
+	check_host
+	need_root
+	mkdir -p "$VRDMA_CACHE"
+	exec 9>"$VRDMA_CACHE/setup.lock"
+	if ! flock -n 9; then
+		say "another set-up is running; waiting for it"
+		flock 9
+	fi
+	# Last line of defence for an interrupted installation.
+	trap '[ -z "$POLICY_SET" ] || policy_restore; give_back' EXIT
+	trap 'exit 130' INT TERM HUP
+	: >"$LOG"
+	setup_packages
+	setup_fetch
+	setup_build
+	say "ready"
+}
+
+main "$@"
