@@ -201,19 +201,24 @@ setup_packages()
 	policy_restore
 }
 
+# recipe FUNCTION - a key that changes when the function does
+recipe()
+{
+	declare -f "$1" | sha256sum | cut -c 1-16
+}
+
 # setup_fetch - make the three folders of fetch.sh
 setup_fetch()
 {
-	local dpdk recipe have_index=
+	local dpdk have_index=
 	local -a jobs
 
 	# shellcheck disable=SC2016 # dpkg-query's format
 	dpdk=$(dpkg-query -W -f '${source:Version}' libdpdk-dev)
-	recipe=$(sha256sum <"$VRDMA_ROOT/scripts/fetch.sh" | cut -c 1-16)
 	jobs=(
-		include/dpdk "$dpdk $recipe" "fetch_dpdk $dpdk"
-		include/rdma-core "$recipe" fetch_rdma_core
-		guest/kernel "$recipe" fetch_kernel
+		include/dpdk "$dpdk $(recipe fetch_dpdk)" "fetch_dpdk $dpdk"
+		include/rdma-core "$(recipe fetch_rdma_core)" fetch_rdma_core
+		guest/kernel "$(recipe fetch_kernel)" fetch_kernel
 	)
 	set -- "${jobs[@]}"
 	while [ $# != 0 ]; do
