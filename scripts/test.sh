@@ -127,7 +127,7 @@ progress()
 suite()
 {
 	local kind=$1 name=$2 json lines result test log rc=0 before=$FAILED
-	local base=testlog-$name
+	local shown base=testlog-$name
 
 	shift 2
 	if suite_is_empty "$kind" "$name"; then
@@ -136,8 +136,12 @@ suite()
 	json=$VRDMA_ROOT/build-$kind/meson-logs/$base.json
 	rm -f "$json"
 	say "suite $name ($kind)"
+	exec 8> >(progress)
+	shown=$!
 	in_background meson test -C "$VRDMA_ROOT/build-$kind" --no-rebuild \
-		--suite "$name" --logbase "$base" "$@" > >(progress) 2>&1 || rc=$?
+		--suite "$name" --logbase "$base" "$@" >&8 2>&1 8>&- || rc=$?
+	exec 8>&-
+	wait $shown
 	lines=$(results "$json") || rc=$?
 	while IFS=$'\t' read -r result test log; do
 		log=$(base64 -d <<<"$log")
