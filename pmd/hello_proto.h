@@ -91,6 +91,7 @@ enum hello_reason {
 	HELLO_END_CLOSED = HELLO_BYE_N, /* the TCP connection ended without a BYE */
 	HELLO_END_CONNECT,		/* the TCP connection could not be made */
 	HELLO_END_RESTARTED,		/* the peer came back as a new instance */
+	HELLO_END_LIMIT,		/* too many connections that nobody claimed */
 	HELLO_REASON_N,
 };
 
