@@ -12,6 +12,7 @@ source "$(dirname "$0")/lib.sh"
 source "$VRDMA_ROOT/scripts/fetch.sh"
 
 LOG=$VRDMA_CACHE/setup.log
+BOOT_BEFORE=$VRDMA_CACHE/boot-links.before
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='written by vRDMA setup.sh for the time of an installation'
 POLICY_SAVED=$POLICY.before-vrdma
@@ -159,45 +160,68 @@ policy_restore()
 	POLICY_SET=
 }
 
-# enabled_units - the systemd units that start at boot
-enabled_units()
+# boot_links - the links that make systemd or init start something at boot
+boot_links()
 {
-	find /etc/systemd/system -path '*.wants/*' -type l -printf '%f\n' \
-		2>/dev/null | sort -u
+	find /etc/systemd/system /etc/rc[2-5].d -type l \
+		\( -path '*.wants/*' -o -name 'S*' \) 2>/dev/null | sort
+}
+
+# boot_links_undo FILE - start no more at boot than what FILE lists
+# policy-rc.d has no say in this. Removed links are how an admin disables a
+# service: updates of the package respect it.
+boot_links_undo()
+{
+	local link
+
+	boot_links | comm -13 "$1" - | while read -r link; do
+		case $link in
+		/etc/rc*)
+			[ ! -e "$link" ] ||
+				update-rc.d "$(basename "$link" | cut -c 4-)" disable
+			;;
+		*.service | *.socket | *.timer)
+			echo "not started at boot: $(basename "$link")"
+			rm "$link"
+			;;
+		esac
+	done
 }
 
 # install_packages NAME... - install; nothing gets started or enabled
+# What started at boot before is kept in a file until we are through, so that
+# a run that was killed does not leave services enabled.
 install_packages()
 {
-	local before unit
+	local lock='DPkg::Lock::Timeout=600'
 
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get -q -o DPkg::Lock::Timeout=600 update
-	before=$(enabled_units)
-	apt-get -q -y -o DPkg::Lock::Timeout=600 \
-		-o Dpkg::Options::=--force-confdef \
+	dpkg --configure -a
+	apt-get -q -o "$lock" update
+	apt-get -q -y -o "$lock" -o Dpkg::Options::=--force-confdef \
 		-o Dpkg::Options::=--force-confold \
 		install --no-install-recommends "$@"
-	# policy-rc.d has no say in what starts at boot.
-	enabled_units | comm -13 <(echo "$before") - | while read -r unit; do
-		echo "not started at boot: $unit"
-		deb-systemd-helper disable "$unit"
-	done
+	boot_links_undo "$BOOT_BEFORE"
 }
 
 setup_packages()
 {
-	local missing rc=0
+	local missing
 
 	missing=$(missing_packages)
-	if [ -z "$missing" ]; then
+	if [ -z "$missing" ] && [ ! -e "$BOOT_BEFORE" ]; then
 		return
 	fi
 	check_space / 3000
+	if [ ! -e "$BOOT_BEFORE" ]; then
+		boot_links >"$BOOT_BEFORE.new"
+		mv "$BOOT_BEFORE.new" "$BOOT_BEFORE"
+	fi
 	policy_deny
 	# shellcheck disable=SC2086 # a list of names
 	run_step "packages ($(wc -w <<<"$missing") to install)" \
 		install_packages $missing
+	rm "$BOOT_BEFORE"
 	policy_restore
 }
 
