@@ -182,7 +182,7 @@ boot_links_undo()
 			;;
 		*.service | *.socket | *.timer)
 			echo "not started at boot: $(basename "$link")"
-			rm "$link"
+			rm -f "$link"
 			;;
 		esac
 	done
