@@ -1,0 +1,174 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Start and stop of nodes: two of them from one checkout reach each other; a
+# second start changes nothing, one after a crash repairs; both work sourced,
+# in a shell with any options; stop leaves the host as it was.
+
+set -euo pipefail
+TAG=tnode
+# shellcheck source=tests/vm/net.sh
+source "$(dirname "$0")/net.sh"
+
+START=$SCRIPTS/start-vrdma.sh
+STOP=$SCRIPTS/stop-vrdma.sh
+
+start_a()
+{
+	in_a "$START" na 10.9.0.1/24 $ADDR_B --run-dir "$RUN" --cpus 1 "$@"
+}
+
+start_b()
+{
+	in_b "$START" nb 10.9.0.2/24 $ADDR_A --run-dir "$RUN" --cpus 2
+}
+
+mike()
+{
+	local node=$1 cmd=$2
+
+	shift 2
+	NODENAME=$node VRDMA_RUN=$RUN "$SCRIPTS/mike-$cmd" "$@"
+}
+
+# What a node could leave behind. (Huge pages are not compared here: other
+# programs change them, too.)
+host_state()
+{
+	ls -d "$RUN" 2>/dev/null || true
+	ip -n "$NS_A" -o link | awk '{ print $2 }'
+	ip -n "$NS_B" -o link | awk '{ print $2 }'
+	ip -n "$NS_A" route
+	mount | sort
+	ls -d /var/run/openvswitch /etc/openvswitch/* 2>/dev/null || true
+}
+
+two_nodes_reach_each_other()
+{
+	start_a
+	start_b
+	answers "$NS_A" 10.9.0.2 || fail "no ping from a to b"
+	answers "$NS_B" 10.9.0.1 || fail "no ping from b to a"
+}
+
+second_start_changes_nothing()
+{
+	local pid conf
+
+	pid=$(cat "$RUN/na/ovs-vswitchd.pid")
+	conf=$(ports_config)
+	start_a
+	[ "$pid" = "$(cat "$RUN/na/ovs-vswitchd.pid")" ] || fail "the switch was restarted"
+	[ "$conf" = "$(ports_config)" ] || fail "the second start changed the ports"
+}
+
+ports_config()
+{
+	mike na ovs-vsctl --columns=_uuid,name,ofport,options,mtu list Interface
+}
+
+start_after_crash_repairs()
+{
+	kill -9 "$(cat "$RUN/na/ovs-vswitchd.pid")" "$(cat "$RUN/na/ovsdb-server.pid")"
+	start_a
+	answers "$NS_B" 10.9.0.1 || fail "no ping after the switch was killed"
+}
+
+guest_ports()
+{
+	local sock
+
+	sock=$(mike na add-guest g1)
+	[ "$sock" = "$(mike na add-guest g1)" ] || fail "adding a guest twice"
+	[ "$(mike na ovs-vsctl get Interface g1 options:vhost-server-path)" = "\"$sock\"" ] ||
+		fail "the guest's port is not at $sock"
+	mike na del-guest g1
+	mike na del-guest g1
+	! mike na del-guest rdma0 2>/dev/null || fail "del-guest removed the uplink"
+	! mike na ovs-vsctl list-ports br0 | grep -qx g1 || fail "the guest's port stayed"
+	[ "$(mike nb add-guest)" = "$RUN/nb/dpdkvhost-nb.sock" ] || fail "the default guest"
+}
+
+telemetry_answers()
+{
+	mike na telemetry /ethdev/list | jq -e '. == [0]' >/dev/null || fail "telemetry"
+}
+
+other_arguments()
+{
+	local log=$RUN/log
+
+	! in_b "$START" na 10.9.0.1/24 --run-dir "$RUN" --local $ADDR_B 2>"$log" ||
+		fail "started in two places"
+	grep -q namespace "$log" || fail "unclear: $(cat "$log")"
+	! start_a --bridge br9 2>"$log" || fail "changed its bridge"
+	grep -q "stop it first" "$log" || fail "unclear: $(cat "$log")"
+	in_a "$START" na 10.9.1.1/24 $ADDR_B --run-dir "$RUN"
+	[ "$(ip -n "$NS_A" -o -4 address show dev br0 | wc -l)" = 1 ] || fail "old address stays"
+	rm "$log"
+}
+
+# A shell that sources must keep its options and survive a failure.
+sourcing()
+{
+	# shellcheck disable=SC2016
+	in_a bash -c '
+		start=$1 stop=$2 peer=$3 run=$4; set --
+		before=$-$(shopt -p; set +o)
+		path=$PATH
+		source "$start" bad/name 10.9.0.1/24 2>/dev/null && exit 10
+		source "$start" na 10.9.0.1/24 "$peer" --run-dir "$run" || exit 11
+		[ "$before" = "$-$(shopt -p; set +o)" ] || exit 12
+		[ "$NODENAME" = na ] && [ -S "$DB_SOCKET" ] || exit 13
+		mike-ovs-vsctl show >/dev/null || exit 14
+		ovs-vsctl --timeout=5 br-exists br0 || exit 15
+		source "$stop" || exit 16
+		[ -z "${NODENAME+set}${DB_SOCKET+set}" ] || exit 17
+		[ "$PATH" = "$path" ] || exit 18
+	' - "$START" "$STOP" $ADDR_B "$RUN" || fail "sourcing, step $?"
+	# shellcheck disable=SC2016
+	in_a bash -eu -c '
+		start=$1 stop=$2 peer=$3 run=$4; set --
+		source "$start" na 10.9.0.1/24 "$peer" --run-dir "$run"
+		source "$stop" na --run-dir "$run"
+	' - "$START" "$STOP" $ADDR_B "$RUN" || fail "sourcing under set -eu"
+}
+
+killed_node_is_cleared_away()
+{
+	start_a
+	kill -9 "$(cat "$RUN/na/ovs-vswitchd.pid")"
+	"$STOP" na --run-dir "$RUN"
+	"$STOP" nb --run-dir "$RUN"
+	"$STOP" nb --run-dir "$RUN" || fail "stopping twice is an error"
+}
+
+# An interface of somebody else's by the name of ours is left alone.
+foreign_bridge()
+{
+	ip -n "$NS_A" link add br0 type bridge
+	! start_a 2>/dev/null || fail "took over a foreign br0"
+	ip -n "$NS_A" link show br0 >/dev/null || fail "removed a foreign br0"
+	ip -n "$NS_A" link delete br0
+}
+
+without_huge_pages()
+{
+	start_a --hugepages 0
+	grep -q -- --no-huge "$RUN/na/settings" || fail "uses huge pages"
+	"$STOP" na --run-dir "$RUN"
+}
+
+need_host
+trap net_down EXIT
+net_up
+before=$(host_state)
+for step in two_nodes_reach_each_other second_start_changes_nothing \
+	start_after_crash_repairs guest_ports telemetry_answers other_arguments sourcing \
+	killed_node_is_cleared_away foreign_bridge without_huge_pages; do
+	echo "-- $step"
+	$step
+done
+after=$(host_state)
+[ "$before" = "$after" ] || fail "left behind: $(diff <(echo "$before") <(echo "$after"))"
+echo passed
