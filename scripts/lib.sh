@@ -90,3 +90,16 @@ wait_until()
 		sleep 0.1
 	done
 }
+
+# give_back DIR... - what we made as root belongs to the checkout's owner
+# DIR is relative to the checkout.
+give_back()
+{
+	local dir
+
+	[ "$(stat -c %u "$VRDMA_ROOT")" != 0 ] || return 0
+	for dir; do
+		find "$VRDMA_ROOT/$dir/" -user root \
+			-exec chown -h --reference="$VRDMA_ROOT" {} + 2>/dev/null || true
+	done
+}

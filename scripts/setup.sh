@@ -55,11 +55,11 @@ failure()
 	if [ -n "$line" ]; then
 		echo "$line"
 	elif grep -q -i 'no space left on device\|not enough free space\|have enough free space' <<<"$text"; then
-		echo "the disk is full ($(df -h --output=target,avail "$VRDMA_ROOT" / |
+		echo "the disk is full ($(df -h --output=target,avail "$VRDMA_CACHE" / |
 			tail -n +2 | sort -u | awk '{ print $1 ": " $2 " free" }' |
 			paste -sd ' '))"
 	elif line=$(grep -m 1 -i 'resolving\|could not connect\|unable to connect\|network is unreachable\|connection timed out' <<<"$text"); then
-		echo "no network: ${line##*[EW]: }"
+		echo "no network: $(sed 's/^[EW]: *//; s/^ *//' <<<"$line")"
 	elif line=$(grep '^E: ' <<<"$text" | head -n 1) && [ -n "$line" ]; then
 		echo "apt: ${line#E: }"
 	elif line=$(grep -m 1 -i 'error:' <<<"$text"); then
@@ -206,7 +206,7 @@ install_packages()
 
 setup_packages()
 {
-	local missing
+	local missing name='packages: nothing to install, services off'
 
 	missing=$(missing_packages)
 	if [ -z "$missing" ] && [ ! -e "$BOOT_BEFORE" ]; then
@@ -218,9 +218,11 @@ setup_packages()
 		mv "$BOOT_BEFORE.new" "$BOOT_BEFORE"
 	fi
 	policy_deny
+	if [ -n "$missing" ]; then
+		name="packages ($(wc -w <<<"$missing") to install)"
+	fi
 	# shellcheck disable=SC2086 # a list of names
-	run_step "packages ($(wc -w <<<"$missing") to install)" \
-		install_packages $missing
+	run_step "$name" install_packages $missing
 	rm "$BOOT_BEFORE"
 	policy_restore
 }
@@ -271,14 +273,6 @@ setup_build()
 	run_step "build" ninja -C "$dir"
 }
 
-# give_back - what we made belongs to the owner of the checkout
-give_back()
-{
-	[ "$(stat -c %u "$VRDMA_ROOT")" != 0 ] || return 0
-	find "$VRDMA_CACHE/" "$VRDMA_ROOT/build/" -user root \
-		-exec chown -h --reference="$VRDMA_ROOT" {} + 2>/dev/null || true
-}
-
 main()
 {
 	case "${1:-}" in
@@ -301,7 +295,7 @@ main()
 		flock 9
 	fi
 	# Last line of defence for an interrupted installation.
-	trap '[ -z "$POLICY_SET" ] || policy_restore; give_back' EXIT
+	trap '[ -z "$POLICY_SET" ] || policy_restore; give_back .cache build' EXIT
 	trap 'exit 130' INT TERM HUP
 	: >"$LOG"
 	setup_packages

@@ -279,6 +279,7 @@ main()
 	unit | proto | stress | vm) what="run_suites $what" ;;
 	*) die "unknown suite '$what'" ;;
 	esac
+	trap 'give_back build-gcc build-clang build-sanitize' EXIT
 	trap interrupted INT TERM HUP
 	if in_background "$VRDMA_ROOT/scripts/setup.sh"; then
 		export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
