@@ -16,19 +16,19 @@
 
 #include "rdma/wire/packet.h"
 
-#define LINK_BURST	  64  /* packets in a burst */
-#define LINK_BURST_IOVS	  256 /* payload pieces in a burst */
+#define LINK_BURST	64  /* packets in a burst */
+#define LINK_BURST_IOVS 256 /* payload pieces in a burst */
 
 /** struct link_tx - one packet to send: headers, then payload pieces, then pad */
 struct link_tx {
 	uint8_t hdr[WIRE_HDR_MAX];
 	uint8_t hdr_len;
-	uint8_t pad;	   /* 0..3 zero bytes behind the payload */
+	uint8_t pad;	    /* 0..3 zero bytes behind the payload */
 	uint16_t iov_first; /* payload: burst->iov[iov_first .. +n_iov) */
 	uint16_t n_iov;
-	uint16_t sport_hash; /* flow entropy; packets of one QP have the same */
+	uint16_t sport_hash;  /* flow entropy; packets of one QP have the same */
 	uint32_t payload_len; /* bytes */
-	uint8_t dgid[16];  /* to; IPv4 as ::ffff:a.b.c.d */
+	uint8_t dgid[16];     /* to; IPv4 as ::ffff:a.b.c.d */
 };
 
 /** struct link_burst - packets to send, in order; filled by the engine */
@@ -48,20 +48,24 @@ struct link_rx {
 	uint8_t ecn;	  /* IP ECN bits, 0 if not known */
 };
 
-/* Packets that end at the link, by cause, and what it carried. */
+/* Packets that end at the link, by cause, and what it carried. What recv() gave is
+ * rx_packets - rx_runt - rx_bad_icrc - rx_truncated.
+ */
 struct link_stats {
 	uint64_t tx_packets;
-	uint64_t tx_bytes;	    /* UDP payload */
+	uint64_t tx_bytes; /* UDP payload */
 	uint64_t tx_syscalls;
-	uint64_t tx_failed;	    /* the kernel refused the packet; recovery is the engine's */
-	uint64_t rx_packets;
+	uint64_t tx_failed;  /* the kernel refused the packet; recovery is the engine's */
+	uint64_t rx_packets; /* all that came in */
 	uint64_t rx_bytes;
 	uint64_t rx_syscalls;
-	uint64_t rx_runt;	    /* shorter than BTH and ICRC */
+	uint64_t rx_runt; /* shorter than BTH and ICRC */
 	uint64_t rx_bad_icrc;
-	uint64_t rx_icrc_unverified; /* passed on; the IP header is not known (facts: UDP over IPv4) */
+	uint64_t rx_icrc_unverified; /* passed on; the IP header is not known (facts: UDP
+					over IPv4) */
 	uint64_t rx_truncated;
-	uint64_t rx_overflow;	    /* lost in the socket for want of buffer, as the kernel counts */
+	uint64_t rx_overflow; /* lost in the socket for want of buffer, as the kernel
+				 counts */
 };
 
 struct link;
@@ -71,7 +75,10 @@ struct link_ops {
 	 * tx_failed and lost; the engine's recovery deals with them as with any loss.
 	 */
 	void (*send)(struct link *link, const struct link_burst *burst);
-	/** recv() - up to @max packets; 0 if none is there. Never blocks. */
+	/** recv() - up to @max packets; 0 if none is there. Never blocks. Call it until
+	 * it gives 0 before waiting for @fd: it may hold packets that the kernel has
+	 * handed over already. @fd is to be waited for level-triggered.
+	 */
 	int (*recv)(struct link *link, struct link_rx *pkts, int max);
 	/** close() - free the link. */
 	void (*close)(struct link *link);
@@ -80,10 +87,10 @@ struct link_ops {
 struct link {
 	const struct link_ops *ops;
 	struct link_stats stats;
-	uint8_t gid[16];  /* own address */
-	uint32_t ip_mtu;  /* of the interface, bytes, IP header included */
+	uint8_t gid[16]; /* own address */
+	uint32_t ip_mtu; /* of the interface, bytes, IP header included */
 	char ifname[16];
-	int fd;		  /* readable when recv() may give packets; -1 if there is none */
+	int fd; /* readable when recv() may give packets; -1 if there is none */
 };
 
 static inline void link_close(struct link *link)

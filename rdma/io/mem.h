@@ -3,7 +3,7 @@
  * The link in memory: two ends, joined by a scripted wire that loses, reorders,
  * duplicates and corrupts packets by a seeded generator. For tests and fuzzers: no
  * system call, no clock of its own. Packets carry a real ICRC, so a corrupted one is
- * dropped and counted as on a real wire.
+ * dropped and counted as on a real wire. One thread drives both ends.
  */
 #ifndef RDMA_IO_MEM_H
 #define RDMA_IO_MEM_H
@@ -15,7 +15,7 @@ struct link_mem_script {
 	uint64_t seed;
 	uint32_t loss_ppm;
 	uint32_t duplicate_ppm;
-	uint32_t reorder_ppm; /* held back behind 1..8 later packets */
+	uint32_t reorder_ppm; /* held back behind 1..8 later packets, or until idle */
 	uint32_t corrupt_ppm; /* one bit flipped */
 };
 
@@ -29,10 +29,34 @@ typedef bool link_mem_filter(void *arg, int from_end, uint8_t *data, uint32_t le
  * @ip_mtu: as struct link
  * Ends have GIDs ::ffff:192.0.2.1 and ::ffff:192.0.2.2. Both must be closed.
  */
-int link_mem_pair(const struct link_mem_script *script, uint32_t ip_mtu,
-	struct link *end[2]);
+int link_mem_pair(
+	const struct link_mem_script *script, uint32_t ip_mtu, struct link *end[2]);
+
+/** link_mem_set_script() - change what the wire does, and seed its generator anew */
+void link_mem_set_script(struct link *end, const struct link_mem_script *script);
 
 /** link_mem_set_filter() - on either end; holds for both directions */
 void link_mem_set_filter(struct link *end, link_mem_filter *filter, void *arg);
+
+/** link_mem_inject() - let bytes arrive that no engine would send
+ * @to:   the end that receives them, as if from the other end
+ * @data: from BTH on, any length from 0 on; a correct ICRC is put behind it
+ * Return: 0 or -ENOMEM
+ */
+int link_mem_inject(struct link *to, const void *data, uint32_t len);
+
+/** struct link_mem_stats - what the wire did, both directions together */
+struct link_mem_stats {
+	uint64_t carried;  /* packets given to it */
+	uint64_t filtered; /* lost by the filter */
+	uint64_t lost;	   /* lost by the script, or sent to an end that was closed */
+	uint64_t corrupted;
+	uint64_t duplicated; /* copies made: received = carried - filtered - lost + these
+			      */
+	uint64_t reordered;  /* held back */
+};
+
+/** link_mem_stats() - of either end's wire; valid until both ends are closed */
+const struct link_mem_stats *link_mem_stats(struct link *end);
 
 #endif

@@ -19,8 +19,8 @@
 struct wire_flow {
 	uint8_t src[16];
 	uint8_t dst[16];
-	uint16_t sport;	  /* UDP source port, host order */
-	uint16_t dport;	  /* UDP destination port, host order */
+	uint16_t sport; /* UDP source port, host order */
+	uint16_t dport; /* UDP destination port, host order */
 };
 
 /** gid_is_ipv4() - is this GID an IPv4-mapped address? */

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The parts of a UDP link: its transmit side (udp_tx.c), its receive side (udp_rx.c);
+ * udp.c opens the sockets.
+ */
+#ifndef RDMA_IO_UDP_PRIV_H
+#define RDMA_IO_UDP_PRIV_H
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "gid.h"
+#include "link_priv.h"
+
+#define UDP_TX_SOCKETS	8
+#define UDP_RX_BUFFERS	16
+#define UDP_BUFFER_SIZE 65536 /* holds any UDP payload, and what GRO makes of many */
+
+/* One message to the kernel: a packet, or a run of packets for it to cut up (GSO). */
+struct udp_run {
+	int first; /* index in the burst */
+	int n_pkts;
+};
+
+struct udp_tx_socket {
+	int fd;
+	uint16_t port; /* host order */
+};
+
+/* Where a burst is laid out for the kernel. A run's first packet has its header as an
+ * iovec of its own; behind each packet's payload lie its pad and ICRC and the next one's
+ * header in one piece.
+ */
+struct udp_tx {
+	struct udp_tx_socket socket[UDP_TX_SOCKETS];
+	struct udp_run run[LINK_BURST];
+	struct mmsghdr msg[LINK_BURST];
+	union gid_sockaddr to[LINK_BURST];
+	union {
+		char buf[CMSG_SPACE(sizeof(uint16_t))];
+		struct cmsghdr align;
+	} control[LINK_BURST];
+	struct iovec iov[2 * LINK_BURST + LINK_BURST_IOVS];
+	uint8_t scratch[LINK_BURST * (WIRE_HDR_MAX + LINK_TAIL_MAX)];
+	int n_iovs;
+	size_t n_scratch;
+};
+
+struct udp_rx_buffer {
+	union gid_sockaddr from;
+	union {
+		char buf[CMSG_SPACE(sizeof(int)) * 2 + CMSG_SPACE(sizeof(uint32_t))];
+		struct cmsghdr align;
+	} control;
+	uint32_t size;	   /* bytes that the kernel put in */
+	uint32_t segment;  /* bytes of each packet in it; the last may be shorter */
+	uint32_t consumed; /* bytes handed out so far */
+	uint8_t ecn;
+	uint8_t gid[16]; /* from */
+	uint16_t port;	 /* from, host order */
+};
+
+struct udp_rx {
+	int fd;
+	int n_filled;	       /* buffers that the last receive filled */
+	int current;	       /* the one being handed out */
+	uint32_t kernel_drops; /* the socket's counter as last seen */
+	struct mmsghdr msg[UDP_RX_BUFFERS];
+	struct iovec iov[UDP_RX_BUFFERS];
+	struct udp_rx_buffer buffer[UDP_RX_BUFFERS];
+	uint8_t *data; /* UDP_RX_BUFFERS of UDP_BUFFER_SIZE */
+};
+
+struct link_udp {
+	struct link link; /* first, as ops get a pointer to it */
+	uint32_t scope;	  /* interface index for link-local addresses */
+	bool is_ipv4;
+	struct udp_tx tx;
+	struct udp_rx rx;
+};
+
+static inline struct link_udp *link_udp(struct link *link)
+{
+	return (struct link_udp *)link;
+}
+
+void link_udp_send(struct link *link, const struct link_burst *burst);
+int link_udp_recv(struct link *link, struct link_rx *pkts, int max);
+
+#endif
