@@ -8,16 +8,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* DPDK's headers define the same three, and yield to us but not we to them. */
+#ifndef likely
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)
+#endif
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)	((a) < (b) ? (a) : (b))
 #define MAX(a, b)	((a) > (b) ? (a) : (b))
 #define CACHE_LINE	64
 
+#ifndef container_of
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))
+#endif
 
 #define NSEC_PER_USEC	1000ull
 #define NSEC_PER_MSEC	1000000ull
