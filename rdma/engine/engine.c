@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "engine.h"
+#include "engine_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int engine_create(struct engine **out)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return -ENOMEM;
+	rc = mr_table_create(&e->mrs);
+	if (rc) {
+		free(e);
+		return rc;
+	}
+	TAILQ_INIT(&e->ready);
+	TAILQ_INIT(&e->timers);
+	e->deadline_ns = ENGINE_NO_DEADLINE;
+	*out = e;
+	return 0;
+}
+
+void engine_destroy(struct engine *e)
+{
+	if (!e)
+		return;
+	mr_table_destroy(e->mrs);
+	free(e);
+}
+
+struct mr_table *engine_mrs(struct engine *e)
+{
+	return e->mrs;
+}
+
+const struct engine_stats *engine_stats(const struct engine *e)
+{
+	return &e->stats;
+}
+
+void engine_schedule(struct qp *qp)
+{
+	if (qp->is_ready)
+		return;
+	qp->is_ready = true;
+	TAILQ_INSERT_TAIL(&qp->engine->ready, qp, ready_entry);
+}
+
+/* Deadlines that move later are not told to the engine: engine_expire() looks again. */
+void engine_arm(struct qp *qp, uint64_t deadline_ns)
+{
+	struct engine *e = qp->engine;
+
+	qp->req.deadline_ns = deadline_ns;
+	if (!deadline_ns)
+		return;
+	if (!qp->has_timer) {
+		qp->has_timer = true;
+		TAILQ_INSERT_TAIL(&e->timers, qp, timer_entry);
+	}
+	if (deadline_ns < e->deadline_ns)
+		e->deadline_ns = deadline_ns;
+}
+
+uint64_t engine_deadline(const struct engine *e)
+{
+	return e->deadline_ns;
+}
+
+void engine_expire(struct engine *e, uint64_t now_ns)
+{
+	struct qp *qp, *next;
+
+	if (now_ns < e->deadline_ns)
+		return;
+
+	e->deadline_ns = ENGINE_NO_DEADLINE;
+	for (qp = TAILQ_FIRST(&e->timers); qp; qp = next) {
+		next = TAILQ_NEXT(qp, timer_entry);
+		if (qp->req.deadline_ns && qp->req.deadline_ns <= now_ns)
+			requester_timeout(qp, now_ns);
+		if (!qp->req.deadline_ns) {
+			qp->has_timer = false;
+			TAILQ_REMOVE(&e->timers, qp, timer_entry);
+		} else if (qp->req.deadline_ns < e->deadline_ns) {
+			e->deadline_ns = qp->req.deadline_ns;
+		}
+	}
+}
+
+static struct qp *qp_find(const struct engine *e, uint32_t qpn)
+{
+	struct qp *qp = e->qps[qpn % ENGINE_QP_MAX];
+
+	return qp && qp->qpn == qpn ? qp : NULL;
+}
+
+static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)
+{
+	return !memcmp(rx->sgid, qp->attr.ah_attr.grh.dgid.raw, sizeof(rx->sgid));
+}
+
+static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_ns)
+{
+	struct wire_packet pkt;
+	struct qp *qp;
+	uint32_t flags;
+
+	if (wire_parse(rx->data, rx->len, &pkt)) {
+		e->stats.rx_drop_malformed++;
+		return;
+	}
+	flags = wire_opcodes[pkt.opcode].flags;
+	if (pkt.opcode >> 5 != WIRE_RC) {
+		e->stats.rx_drop_unsupported++;
+		return;
+	}
+	qp = qp_find(e, pkt.dest_qpn);
+	if (!qp) {
+		e->stats.rx_drop_no_qp++;
+		return;
+	}
+	if (qp->state < IBV_QPS_RTR || qp->state > IBV_QPS_SQE) {
+		e->stats.rx_drop_qp_state++;
+		return;
+	}
+	if (!came_from_peer(qp, rx)) {
+		e->stats.rx_drop_source++;
+		return;
+	}
+	/* Bit 15 tells full from limited membership; the rest must be equal (10.9.3). */
+	if ((pkt.pkey & 0x7fff) != (WIRE_PKEY_DEFAULT & 0x7fff)) {
+		e->stats.rx_drop_pkey++;
+		return;
+	}
+	if (flags & WIRE_IS_RESPONSE)
+		completer_input(qp, &pkt, now_ns);
+	else
+		responder_input(qp, &pkt);
+}
+
+void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t now_ns)
+{
+	for (int i = 0; i < n; i++)
+		input_one(e, &pkts[i], now_ns);
+}
+
+struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
+	const struct wire_packet *pkt)
+{
+	struct link_tx *tx;
+
+	if (burst->n_pkts == LINK_BURST)
+		return NULL;
+	tx = &burst->pkt[burst->n_pkts++];
+	tx->hdr_len = (uint8_t)wire_build(pkt, tx->hdr);
+	tx->pad = pkt->pad;
+	tx->iov_first = (uint16_t)burst->n_iovs;
+	tx->n_iov = 0;
+	tx->sport_hash = qp->sport_hash;
+	tx->payload_len = pkt->payload_len;
+	memcpy(tx->dgid, qp->attr.ah_attr.grh.dgid.raw, sizeof(tx->dgid));
+	return tx;
+}
+
+/* Return: true if the queue pair has more to send than it got room for. */
+static bool qp_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
+{
+	if (!responder_output(qp, burst))
+		return true;
+	return requester_output(qp, burst, now_ns);
+}
+
+int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns)
+{
+	struct qp *qp;
+
+	burst->n_pkts = 0;
+	burst->n_iovs = 0;
+	while ((qp = TAILQ_FIRST(&e->ready)) && burst->n_pkts < LINK_BURST) {
+		int before = burst->n_pkts;
+
+		TAILQ_REMOVE(&e->ready, qp, ready_entry);
+		qp->is_ready = false;
+		if (!qp_output(qp, burst, now_ns))
+			continue;
+		engine_schedule(qp);
+		if (burst->n_pkts == before) /* no room for another payload piece */
+			break;
+	}
+	return burst->n_pkts;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The RoCEv2 engine: queue pairs as state machines. Packets and a time go in, packets,
+ * completions and a deadline come out; no sockets, no clock, no threads.
+ *
+ *     engine_input()  ->  responder.c  (requests: receive queues, memory, ACK and NAK)
+ *                     ->  completer.c  (responses: what was acknowledged, or why not)
+ *     qp_post_send()  ->  requester.c  (send queue: messages to packets, window, retries)
+ *     engine_output() <-  responder's ACKs, then requester's packets, queue pair by
+ *                         queue pair in turn
+ *     engine_expire()     ACK timeouts and RNR waits
+ *
+ * Vocabulary types (work requests, completions, attributes) are those of verbs.h.
+ *
+ * Locking: none inside. The caller serialises all calls on one engine and its objects,
+ * but for rq_post() and cq_poll(), which are the other end of rings (rq.h, cq.h).
+ */
+#ifndef RDMA_ENGINE_ENGINE_H
+#define RDMA_ENGINE_ENGINE_H
+
+#include <stdint.h>
+
+#include "cq.h"
+#include "mr.h"
+#include "rq.h"
+#include "rdma/io/link.h"
+
+#define ENGINE_QP_MAX	   (1u << 14)
+#define ENGINE_MSG_MAX	   (1u << 31) /* bytes in a message */
+#define ENGINE_SQ_MAX	   (1u << 14) /* work requests in a send queue */
+#define ENGINE_SGE_MAX	   32
+#define ENGINE_INLINE_MAX  512
+#define ENGINE_NO_DEADLINE UINT64_MAX
+
+/* Every counter of an engine: what it is called and what it counts (docs/counters.md). */
+#define ENGINE_COUNTERS(X)      \
+	X(tx_send_messages)     \
+	X(tx_write_messages)    \
+	X(rx_send_messages)     \
+	X(rx_write_messages)    \
+	X(tx_request_packets)   \
+	X(tx_retransmitted)     \
+	X(tx_acks)              \
+	X(tx_naks_sequence)     \
+	X(tx_naks_rnr)          \
+	X(tx_naks_fatal)        \
+	X(rx_request_packets)   \
+	X(rx_acks)              \
+	X(rx_naks_sequence)     \
+	X(rx_naks_rnr)          \
+	X(rx_naks_fatal)        \
+	X(ack_timeouts)         \
+	X(rx_duplicate)         \
+	X(rx_out_of_sequence)   \
+	X(rx_drop_malformed)    \
+	X(rx_drop_unsupported)  \
+	X(rx_drop_no_qp)        \
+	X(rx_drop_qp_state)     \
+	X(rx_drop_source)       \
+	X(rx_drop_pkey)         \
+	X(rx_drop_stale_ack)    \
+	X(cq_overruns)          \
+	X(qp_errors)
+
+struct engine_stats {
+#define X(name) uint64_t name;
+	ENGINE_COUNTERS(X)
+#undef X
+};
+
+struct engine;
+
+int engine_create(struct engine **out);
+/** engine_destroy() - every queue pair must be gone */
+void engine_destroy(struct engine *e);
+
+struct mr_table *engine_mrs(struct engine *e);
+const struct engine_stats *engine_stats(const struct engine *e);
+
+/** engine_input() - take packets in, in the order in which they came */
+void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t now_ns);
+
+/** engine_output() - fill a burst with what may be sent now
+ * @burst: overwritten. Its payload pieces point into registered memory and are to be
+ *         read before the engine is called again.
+ * Return: packets in it; call again until it is 0
+ */
+int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns);
+
+/** engine_deadline() - when to call engine_expire(), or ENGINE_NO_DEADLINE.
+ * It may be too early, never too late.
+ */
+uint64_t engine_deadline(const struct engine *e);
+void engine_expire(struct engine *e, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the engine's files share: the queue pair's inside. Each of its parts has one
+ * file that writes it.
+ */
+#ifndef RDMA_ENGINE_ENGINE_PRIV_H
+#define RDMA_ENGINE_ENGINE_PRIV_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "engine.h"
+#include "qp.h"
+#include "rdma/wire/psn.h"
+
+/* One work request on a send queue. Retired when its last PSN is acknowledged. */
+struct sq_wqe {
+	uint64_t wr_id;
+	uint64_t remote_addr;
+	uint32_t rkey;
+	uint32_t imm_be;
+	uint32_t length;    /* bytes */
+	uint32_t first_psn;
+	uint32_t n_pkts;    /* at least 1 */
+	uint8_t opcode;	    /* enum ibv_wr_opcode */
+	uint8_t n_sge;
+	bool signaled;
+	bool solicited;
+	bool is_inline;	    /* the data lies here instead of sge */
+	struct ibv_sge sge[];
+};
+
+/*
+ * Requester (requester.c; completer.c moves una_psn). PSNs are assigned when work is
+ * posted, so these always hold, as serial numbers:
+ *
+ *   una_psn <= tx_psn <= snd_max <= next_psn
+ *   acked | in flight | to be sent (again, below snd_max) | beyond what is posted
+ */
+struct requester {
+	uint8_t *ring;
+	size_t stride;
+	uint32_t mask;
+	uint32_t depth;	     /* as granted; at most mask + 1 */
+	uint32_t max_sge;
+	uint32_t max_inline;
+	/* work requests, free-running: tail <= cur <= head */
+	uint32_t head;	     /* next to be posted */
+	uint32_t cur;	     /* being sent */
+	uint32_t tail;	     /* oldest that is not complete */
+	/* place inside cur */
+	uint32_t cur_pkt;
+	uint32_t cur_sge;
+	uint32_t cur_sge_off;
+
+	uint32_t next_psn;
+	uint32_t una_psn;
+	uint32_t snd_max;
+	uint32_t unrequested; /* packets since the last AckReq */
+
+	/* Window, in packets; Reno's: doubles each round trip up to ssthresh, then grows
+	 * by one; halves at most once per round trip when packets are lost. */
+	uint32_t cwnd;
+	uint32_t cwnd_max;
+	uint32_t ssthresh;
+	uint32_t cwnd_acked;  /* towards the next growth by one */
+	uint32_t recover_psn; /* losses below it are already answered for */
+	bool in_recovery;
+
+	bool rnr_wait;	     /* silent until deadline_ns */
+	uint8_t retry_left;
+	uint8_t rnr_left;
+	uint64_t deadline_ns; /* 0: nothing to wait for */
+};
+
+/* Responder (responder.c). */
+struct responder {
+	uint32_t epsn;	     /* expected */
+	uint32_t msn;
+	/* the message that has begun and not ended: its WIRE_IS_ class, or 0 */
+	uint32_t in_message;
+	bool have_wqe;	     /* wqe holds a buffer taken from rq */
+	struct rq_wqe *wqe;
+	uint32_t cur_sge;
+	uint32_t cur_sge_off;
+	uint64_t received;   /* bytes of the message so far */
+	uint64_t write_va;
+	uint32_t write_rkey;
+	uint32_t write_len;
+	/* what is to be answered */
+	bool ack_pending;
+	bool nak_sent;	     /* one NAK until epsn arrives */
+	uint8_t syndrome;
+	uint32_t ack_psn;
+};
+
+struct qp {
+	struct engine *engine;
+	uint32_t qpn;
+	struct qp_config config;
+	struct rq *rq;		 /* config.srq or own */
+	enum ibv_qp_state state;
+	struct ibv_qp_attr attr; /* what qp_modify() was given */
+	uint32_t mtu;		 /* path MTU, bytes */
+	uint16_t sport_hash;
+	struct requester req;
+	struct responder resp;
+
+	bool is_ready;	 /* on engine->ready */
+	bool has_timer;	 /* on engine->timers */
+	TAILQ_ENTRY(qp) ready_entry;
+	TAILQ_ENTRY(qp) timer_entry;
+};
+
+TAILQ_HEAD(qp_list, qp);
+
+struct engine {
+	struct mr_table *mrs;
+	struct qp *qps[ENGINE_QP_MAX]; /* slot: lower bits of the QPN */
+	uint32_t n_qps;
+	struct qp_list ready;	/* may have something to send */
+	struct qp_list timers;	/* deadline_ns may be set */
+	uint64_t deadline_ns;	/* no timer is due before */
+	struct engine_stats stats;
+};
+
+/* engine.c */
+void engine_schedule(struct qp *qp);
+void engine_arm(struct qp *qp, uint64_t deadline_ns);
+/* Add a packet to @burst from @pkt and the queue pair's address; NULL if it is full. */
+struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
+	const struct wire_packet *pkt);
+
+/* qp.c: the one place that changes the state by itself; completes all work with errors */
+void qp_fail(struct qp *qp);
+void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc);
+void qp_complete_send(struct qp *qp, const struct ibv_wc *wc);
+
+/* requester.c */
+int requester_init(struct qp *qp);
+void requester_destroy(struct qp *qp);
+/* Forget all work; the next packet has @psn. */
+void requester_reset(struct qp *qp, uint32_t psn);
+struct sq_wqe *requester_wqe(const struct requester *req, uint32_t index);
+uint32_t requester_tx_psn(const struct requester *req);
+/* Go on sending at packet @pkt of request @index. */
+void requester_seek(struct requester *req, uint32_t index, uint32_t pkt);
+/* Go back to what is not acknowledged. */
+void requester_rewind(struct requester *req);
+/* Packets were lost: go back and send more slowly. */
+void requester_loss(struct qp *qp);
+/* Set the timer for the ACK of what is in flight, if anything is. */
+void requester_await_ack(struct qp *qp, uint64_t now_ns);
+/* Fill @burst as far as the window allows. Return: true if there was not room enough. */
+bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns);
+void requester_timeout(struct qp *qp, uint64_t now_ns);
+/* Complete request @index with @status, all others as flushed; enter the error state. */
+void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status);
+void requester_flush(struct qp *qp);
+
+/* completer.c */
+void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_ns);
+void completer_retire(struct qp *qp, enum ibv_wc_status status);
+
+/* responder.c */
+int responder_init(struct qp *qp);
+void responder_destroy(struct qp *qp);
+/* Forget the message that has begun; expect @psn. */
+void responder_reset(struct qp *qp, uint32_t psn);
+void responder_input(struct qp *qp, const struct wire_packet *pkt);
+/* Return: false if @burst had no room for the answer that is due */
+bool responder_output(struct qp *qp, struct link_burst *burst);
+/* Complete all posted buffers as flushed. */
+void responder_flush(struct qp *qp);
+
+#endif

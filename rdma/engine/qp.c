@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Queue pairs: life and states. The work is done by requester.c, completer.c and
+ * responder.c.
+ */
+#include "qp.h"
+#include "engine_priv.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STATE(cur, next) ((cur) * 8 + (next))
+
+/*
+ * What ibv_modify_qp() must (req) and may (opt) be given for each transition of an RC
+ * queue pair (specification table 91). Transitions to RESET and ERR from anywhere take
+ * the state alone.
+ */
+struct transition {
+	bool legal;
+	int req;
+	int opt;
+};
+
+#define SQD_ATTRS                                                                        \
+	(IBV_QP_PORT | IBV_QP_AV | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | \
+		IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_CUR_STATE |  \
+		IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX | IBV_QP_MIN_RNR_TIMER)
+
+static const struct transition transitions[64] = {
+	[STATE(IBV_QPS_RESET, IBV_QPS_INIT)] = {true,
+		IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS, 0},
+	[STATE(IBV_QPS_INIT, IBV_QPS_INIT)] = {true, 0,
+		IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS},
+	[STATE(IBV_QPS_INIT, IBV_QPS_RTR)] = {true,
+		IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+			IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER,
+		IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX},
+	[STATE(IBV_QPS_RTR, IBV_QPS_RTS)] = {true,
+		IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
+			IBV_QP_MAX_QP_RD_ATOMIC,
+		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER},
+	[STATE(IBV_QPS_RTS, IBV_QPS_RTS)] = {true, 0,
+		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER},
+	[STATE(IBV_QPS_RTS, IBV_QPS_SQD)] = {true, 0, IBV_QP_EN_SQD_ASYNC_NOTIFY},
+	[STATE(IBV_QPS_SQD, IBV_QPS_SQD)] = {true, 0, SQD_ATTRS},
+	[STATE(IBV_QPS_SQD, IBV_QPS_RTS)] = {true, 0,
+		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER},
+};
+
+static bool in_range(const struct ibv_qp_attr *a, int mask)
+{
+	return !((mask & IBV_QP_PATH_MTU && (a->path_mtu < IBV_MTU_256 ||
+						    a->path_mtu > IBV_MTU_4096)) ||
+		(mask & IBV_QP_PORT && a->port_num != 1) ||
+		(mask & IBV_QP_PKEY_INDEX && a->pkey_index != 0) ||
+		(mask & IBV_QP_DEST_QPN && (a->dest_qp_num & ~WIRE_24BIT)) ||
+		(mask & IBV_QP_AV && (!a->ah_attr.is_global ||
+					     a->ah_attr.grh.sgid_index != 0)) ||
+		(mask & IBV_QP_MIN_RNR_TIMER && a->min_rnr_timer > 31) ||
+		(mask & IBV_QP_TIMEOUT && a->timeout > 31) ||
+		(mask & IBV_QP_RETRY_CNT && a->retry_cnt > 7) ||
+		(mask & IBV_QP_RNR_RETRY && a->rnr_retry > 7));
+}
+
+static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int mask)
+{
+	enum ibv_qp_state next = mask & IBV_QP_STATE ? attr->qp_state : qp->state;
+	const struct transition *t;
+
+	if ((mask & IBV_QP_CUR_STATE) && attr->cur_qp_state != qp->state)
+		return -EINVAL;
+	mask &= ~IBV_QP_STATE;
+	if (next == IBV_QPS_RESET || next == IBV_QPS_ERR)
+		return mask & ~IBV_QP_CUR_STATE ? -EINVAL : 0;
+	if ((unsigned int)next > IBV_QPS_ERR)
+		return -EINVAL;
+	t = &transitions[STATE(qp->state, next)];
+	if (!t->legal || (mask & t->req) != t->req || (mask & ~(t->req | t->opt)))
+		return -EINVAL;
+	return in_range(attr, mask) ? 0 : -EINVAL;
+}
+
+static void set_attrs(struct ibv_qp_attr *to, const struct ibv_qp_attr *from, int mask)
+{
+	if (mask & IBV_QP_ACCESS_FLAGS)
+		to->qp_access_flags = from->qp_access_flags;
+	if (mask & IBV_QP_PKEY_INDEX)
+		to->pkey_index = from->pkey_index;
+	if (mask & IBV_QP_PORT)
+		to->port_num = from->port_num;
+	if (mask & IBV_QP_AV)
+		to->ah_attr = from->ah_attr;
+	if (mask & IBV_QP_PATH_MTU)
+		to->path_mtu = from->path_mtu;
+	if (mask & IBV_QP_DEST_QPN)
+		to->dest_qp_num = from->dest_qp_num;
+	if (mask & IBV_QP_RQ_PSN)
+		to->rq_psn = from->rq_psn & PSN_MASK;
+	if (mask & IBV_QP_SQ_PSN)
+		to->sq_psn = from->sq_psn & PSN_MASK;
+	if (mask & IBV_QP_MAX_QP_RD_ATOMIC)
+		to->max_rd_atomic = from->max_rd_atomic;
+	if (mask & IBV_QP_MAX_DEST_RD_ATOMIC)
+		to->max_dest_rd_atomic = from->max_dest_rd_atomic;
+	if (mask & IBV_QP_MIN_RNR_TIMER)
+		to->min_rnr_timer = from->min_rnr_timer;
+	if (mask & IBV_QP_TIMEOUT)
+		to->timeout = from->timeout;
+	if (mask & IBV_QP_RETRY_CNT)
+		to->retry_cnt = from->retry_cnt;
+	if (mask & IBV_QP_RNR_RETRY)
+		to->rnr_retry = from->rnr_retry;
+}
+
+static void enter_reset(struct qp *qp)
+{
+	struct ibv_qp_attr none = {0};
+
+	qp->state = IBV_QPS_RESET;
+	qp->attr = none;
+	qp->mtu = 0;
+	requester_reset(qp, 0);
+	responder_reset(qp, 0);
+	while (!qp->config.srq && rq_peek(qp->rq))
+		rq_pop(qp->rq);
+}
+
+int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
+{
+	enum ibv_qp_state prev = qp->state;
+	int rc = check_modify(qp, attr, mask);
+
+	if (rc)
+		return rc;
+	set_attrs(&qp->attr, attr, mask);
+	if (!(mask & IBV_QP_STATE))
+		return 0;
+
+	switch (attr->qp_state) {
+	case IBV_QPS_RESET:
+		enter_reset(qp);
+		return 0;
+	case IBV_QPS_ERR:
+		qp_fail(qp);
+		return 0;
+	case IBV_QPS_RTR:
+		qp->mtu = 128u << qp->attr.path_mtu;
+		responder_reset(qp, qp->attr.rq_psn);
+		break;
+	case IBV_QPS_RTS:
+		if (prev == IBV_QPS_RTR)
+			requester_reset(qp, qp->attr.sq_psn);
+		engine_schedule(qp);
+		break;
+	default:
+		break;
+	}
+	qp->state = attr->qp_state;
+	return 0;
+}
+
+void qp_query(const struct qp *qp, struct ibv_qp_attr *attr)
+{
+	*attr = qp->attr;
+	attr->qp_state = qp->state;
+	attr->cur_qp_state = qp->state;
+	attr->sq_psn = qp->req.next_psn;
+	attr->rq_psn = qp->resp.epsn;
+	attr->cap = qp->config.cap;
+	attr->sq_draining = qp->state == IBV_QPS_SQD && qp->req.una_psn != qp->req.snd_max;
+}
+
+void qp_fail(struct qp *qp)
+{
+	if (qp->state == IBV_QPS_ERR)
+		return;
+	qp->state = IBV_QPS_ERR;
+	qp->engine->stats.qp_errors++;
+	requester_flush(qp);
+	responder_flush(qp);
+}
+
+static void complete(struct qp *qp, struct cq *cq, const struct ibv_wc *wc)
+{
+	if (cq_push(cq, wc))
+		return;
+	qp->engine->stats.cq_overruns++;
+	qp_fail(qp);
+}
+
+void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc)
+{
+	complete(qp, qp->config.recv_cq, wc);
+}
+
+void qp_complete_send(struct qp *qp, const struct ibv_wc *wc)
+{
+	complete(qp, qp->config.send_cq, wc);
+}
+
+void qp_flush_rq(struct qp *qp)
+{
+	if (qp->state == IBV_QPS_ERR)
+		responder_flush(qp);
+}
+
+/* A free slot and a QPN that can't be guessed; 0, 1 and the multicast number are taken. */
+static void choose_number(struct engine *e, struct qp *qp)
+{
+	do {
+		qp->qpn = random_u32() & WIRE_24BIT;
+	} while (qp->qpn < 2 || qp->qpn == WIRE_QPN_MULTICAST ||
+		e->qps[qp->qpn % ENGINE_QP_MAX]);
+	e->qps[qp->qpn % ENGINE_QP_MAX] = qp;
+	e->n_qps++;
+	qp->sport_hash = (uint16_t)(qp->qpn ^ qp->qpn >> 8);
+}
+
+int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
+{
+	struct qp *qp;
+	int rc;
+
+	if (config->type != IBV_QPT_RC)
+		return -EOPNOTSUPP;
+	/* Half full at most, so that choose_number() soon finds a slot. */
+	if (e->n_qps >= ENGINE_QP_MAX / 2)
+		return -ENOMEM;
+	qp = calloc(1, sizeof(*qp));
+	if (!qp)
+		return -ENOMEM;
+	qp->engine = e;
+	qp->config = *config;
+	rc = requester_init(qp);
+	if (rc)
+		goto err_free;
+	if (config->srq)
+		qp->rq = config->srq;
+	else
+		rc = rq_create(config->pd, MAX(config->cap.max_recv_wr, 1u),
+			MAX(config->cap.max_recv_sge, 1u), &qp->rq);
+	if (rc)
+		goto err_requester;
+	rc = responder_init(qp);
+	if (rc)
+		goto err_rq;
+	choose_number(e, qp);
+	enter_reset(qp);
+
+	config->cap.max_send_wr = qp->req.depth;
+	config->cap.max_send_sge = qp->req.max_sge;
+	config->cap.max_recv_wr = config->srq ? 0 : rq_depth(qp->rq);
+	config->cap.max_recv_sge = config->srq ? 0 : rq_max_sge(qp->rq);
+	qp->config.cap = config->cap;
+	*out = qp;
+	return 0;
+
+err_rq:
+	if (!config->srq)
+		rq_destroy(qp->rq);
+err_requester:
+	requester_destroy(qp);
+err_free:
+	free(qp);
+	return rc;
+}
+
+void qp_destroy(struct qp *qp)
+{
+	struct engine *e;
+
+	if (!qp)
+		return;
+	e = qp->engine;
+	if (qp->is_ready)
+		TAILQ_REMOVE(&e->ready, qp, ready_entry);
+	if (qp->has_timer)
+		TAILQ_REMOVE(&e->timers, qp, timer_entry);
+	e->qps[qp->qpn % ENGINE_QP_MAX] = NULL;
+	e->n_qps--;
+	cq_purge(qp->config.send_cq, qp->qpn);
+	cq_purge(qp->config.recv_cq, qp->qpn);
+	responder_destroy(qp);
+	requester_destroy(qp);
+	if (!qp->config.srq)
+		rq_destroy(qp->rq);
+	free(qp);
+}
+
+uint32_t qp_number(const struct qp *qp)
+{
+	return qp->qpn;
+}
+
+enum ibv_qp_state qp_state(const struct qp *qp)
+{
+	return qp->state;
+}
+
+struct rq *qp_rq(const struct qp *qp)
+{
+	return qp->rq;
+}
