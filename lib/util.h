@@ -19,6 +19,7 @@
 #define MAX(a, b)	((a) > (b) ? (a) : (b))
 #define CACHE_LINE	64
 
+/* rdma-core's private headers bring one of their own, which checks types as well. */
 #ifndef container_of
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))

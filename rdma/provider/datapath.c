@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The verbs that move data: post and poll.
+ */
+#include "provider_priv.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+
+static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
+{
+	struct device_cq *cq = container_of(ibcq, struct device_cq, vcq.cq);
+	int got;
+
+	if (cq_is_empty(cq->cq))
+		progress(to_device(ibcq->context));
+	pthread_spin_lock(&cq->lock);
+	got = cq_poll(cq->cq, n, wc);
+	pthread_spin_unlock(&cq->lock);
+	return got;
+}
+
+static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+{
+	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
+	struct device *dev = to_device(ibqp->context);
+	int rc = 0;
+
+	engine_lock(dev);
+	for (; wr; wr = wr->next) {
+		rc = qp_post_send(qp->qp, wr);
+		if (rc) {
+			*bad_wr = wr;
+			break;
+		}
+	}
+	engine_unlock(dev);
+	return -rc;
+}
+
+static int post_rq(struct device_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
+{
+	int rc = 0;
+
+	pthread_spin_lock(&rq->lock);
+	for (; wr; wr = wr->next) {
+		rc = rq_post(rq->rq, wr);
+		if (rc) {
+			*bad_wr = wr;
+			break;
+		}
+	}
+	pthread_spin_unlock(&rq->lock);
+	return -rc;
+}
+
+static int post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
+{
+	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
+	struct device *dev = to_device(ibqp->context);
+	int rc;
+
+	/* ibv_post_recv(3): not in RESET, not with an SRQ. */
+	if (ibqp->srq || qp_state(qp->qp) == IBV_QPS_RESET) {
+		*bad_wr = wr;
+		return EINVAL;
+	}
+	rc = post_rq(&qp->rq, wr, bad_wr);
+	if (unlikely(qp_state(qp->qp) == IBV_QPS_ERR)) {
+		engine_lock(dev);
+		qp_flush_rq(qp->qp);
+		engine_unlock(dev);
+	}
+	return rc;
+}
+
+static int post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
+	struct ibv_recv_wr **bad_wr)
+{
+	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
+
+	return post_rq(&srq->rq, wr, bad_wr);
+}
+
+const struct verbs_context_ops datapath_ops = {
+	.poll_cq = poll_cq,
+	.post_send = post_send,
+	.post_recv = post_recv,
+	.post_srq_recv = post_srq_recv,
+};

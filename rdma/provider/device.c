@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device: opened inside the process, without a kernel driver behind it.
+ *
+ * libibverbs finds devices in sysfs and opens them through a provider. Here the provider
+ * makes the verbs_device by itself and calls its own alloc_context; the command
+ * descriptor, which libibverbs would talk to the kernel with, is /dev/null.
+ */
+#include "provider_priv.h"
+#include "rdma/include/vrdma.h"
+#include "rdma/io/udp.h"
+
+#include "lib/log.h"
+#include "lib/util.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define MODULE	      "device"
+#define FW_VERSION    "0.1.0"
+/* Below the IP MTU: IPv6 40, UDP 8, BTH 12, RETH 16, ICRC 4; Linux' rxe takes 80 too. */
+#define HEADERS_BYTES 80
+
+static enum ibv_mtu mtu_of_link(const struct link *link)
+{
+	enum ibv_mtu mtu = IBV_MTU_256;
+
+	while (mtu < IBV_MTU_4096 && (128u << (mtu + 1)) + HEADERS_BYTES <= link->ip_mtu)
+		mtu++;
+	return mtu;
+}
+
+static uint64_t guid_of_link_be(const struct link *link)
+{
+	uint64_t guid;
+
+	memcpy(&guid, link->gid + 8, sizeof(guid));
+	return guid;
+}
+
+static int query_device_ex(struct ibv_context *ctx, const struct ibv_query_device_ex_input *in,
+	struct ibv_device_attr_ex *attr, size_t attr_size)
+{
+	struct ibv_device_attr *a = &attr->orig_attr;
+
+	memset(attr, 0, attr_size);
+	strcpy(a->fw_ver, FW_VERSION);
+	a->node_guid = guid_of_link_be(to_device(ctx)->link);
+	a->sys_image_guid = a->node_guid;
+	a->max_mr_size = UINT64_MAX;
+	a->page_size_cap = ~0xfffull;
+	a->max_qp = ENGINE_QP_MAX / 2;
+	a->max_qp_wr = ENGINE_SQ_MAX;
+	a->device_cap_flags = IBV_DEVICE_CURR_QP_STATE_MOD | IBV_DEVICE_RC_RNR_NAK_GEN;
+	a->max_sge = ENGINE_SGE_MAX;
+	a->max_cq = DEVICE_CQ_MAX;
+	a->max_cqe = CQ_DEPTH_MAX;
+	a->max_mr = MR_MAX / 2;
+	a->max_pd = DEVICE_PD_MAX;
+	a->max_srq = DEVICE_SRQ_MAX;
+	a->max_srq_wr = RQ_DEPTH_MAX;
+	a->max_srq_sge = RQ_SGE_MAX;
+	a->max_pkeys = 1;
+	a->phys_port_cnt = 1;
+	return 0;
+}
+
+static int query_port(struct ibv_context *ctx, uint8_t port_num, struct ibv_port_attr *attr)
+{
+	if (port_num != 1)
+		return EINVAL;
+	*attr = (struct ibv_port_attr){
+		.state = IBV_PORT_ACTIVE,
+		.max_mtu = IBV_MTU_4096,
+		.active_mtu = mtu_of_link(to_device(ctx)->link),
+		.gid_tbl_len = 1,
+		.pkey_tbl_len = 1,
+		.max_msg_sz = ENGINE_MSG_MAX,
+		.active_width = 1,
+		.active_speed = 4, /* 10 Gb/s, as devices without a wire of their own say */
+		.phys_state = 5,   /* link up */
+		.link_layer = IBV_LINK_LAYER_ETHERNET,
+	};
+	return 0;
+}
+
+static void free_context(struct ibv_context *ctx)
+{
+	struct device *dev = to_device(ctx);
+
+	progress_stop(dev);
+	engine_destroy(dev->engine);
+	link_close(dev->link);
+	gid_dir_remove(dev->gid_dir);
+	pthread_mutex_destroy(&dev->rx_lock);
+	pthread_mutex_destroy(&dev->lock);
+	verbs_uninit_context(&dev->vctx);
+	free(dev);
+}
+
+static const struct verbs_context_ops device_ops = {
+	.query_device_ex = query_device_ex,
+	.query_port = query_port,
+	.free_context = free_context,
+};
+
+/* libibverbs calls this when the last reference to the verbs_device is gone. */
+static void uninit_device(struct verbs_device *vdev)
+{
+	free(vdev);
+}
+
+static const struct verbs_device_ops provider_ops = {
+	.name = "vrdma",
+	.uninit_device = uninit_device,
+};
+
+static struct verbs_device *make_verbs_device(const char *name, const struct link *link,
+	const char *gid_dir)
+{
+	struct verbs_device *vdev = calloc(1, sizeof(*vdev));
+	/* libibverbs frees it before it calls uninit_device() */
+	struct verbs_sysfs_dev *sysfs = calloc(1, sizeof(*sysfs));
+
+	if (!vdev || !sysfs) {
+		free(vdev);
+		free(sysfs);
+		return NULL;
+	}
+	vdev->ops = &provider_ops;
+	vdev->sysfs = sysfs;
+	vdev->device.node_type = IBV_NODE_CA;
+	vdev->device.transport_type = IBV_TRANSPORT_IB;
+	strcpy(vdev->device.name, name);
+	strcpy(vdev->device.dev_name, name);
+	strcpy(vdev->device.ibdev_path, gid_dir);
+	strcpy(sysfs->sysfs_name, name);
+	strcpy(sysfs->ibdev_name, name);
+	strcpy(sysfs->ibdev_path, gid_dir);
+	sysfs->node_guid = guid_of_link_be(link);
+	sysfs->node_type = IBV_NODE_CA;
+	sysfs->num_ports = 1;
+	return vdev;
+}
+
+static void init_lock(pthread_mutex_t *mutex)
+{
+	pthread_mutexattr_t attr;
+
+	/* Held for some microseconds at most, so it pays to spin a little before sleeping. */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(mutex, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
+/* Consumes @link and @gid_dir's folder on success. */
+static int make_context(const char *name, struct link *link, const char *gid_dir,
+	struct device **out)
+{
+	struct verbs_device *vdev = make_verbs_device(name, link, gid_dir);
+	int cmd_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct device *dev;
+	int rc;
+
+	if (!vdev || cmd_fd < 0) {
+		rc = vdev ? -errno : -ENOMEM;
+		goto err_vdev;
+	}
+	/* Takes a reference to vdev, and cmd_fd in any case. */
+	dev = verbs_init_and_alloc_context(&vdev->device, cmd_fd, dev, vctx,
+		RDMA_DRIVER_UNKNOWN);
+	cmd_fd = -1;
+	if (!dev) {
+		rc = -ENOMEM;
+		goto err_vdev;
+	}
+	dev->vctx.context.async_fd = eventfd(0, EFD_CLOEXEC);
+	dev->vctx.context.num_comp_vectors = 1;
+	dev->link = link;
+	strcpy(dev->gid_dir, gid_dir);
+	init_lock(&dev->lock);
+	init_lock(&dev->rx_lock);
+	verbs_set_ops(&dev->vctx, &device_ops);
+	verbs_set_ops(&dev->vctx, &object_ops);
+	verbs_set_ops(&dev->vctx, &datapath_ops);
+	rc = engine_create(&dev->engine);
+	if (rc)
+		goto err_context;
+	rc = progress_start(dev);
+	if (rc)
+		goto err_engine;
+	*out = dev;
+	return 0;
+
+err_engine:
+	engine_destroy(dev->engine);
+err_context:
+	verbs_uninit_context(&dev->vctx); /* frees vdev as well */
+	free(dev);
+	return rc;
+err_vdev:
+	if (cmd_fd >= 0)
+		close(cmd_fd);
+	if (vdev)
+		free(vdev->sysfs);
+	free(vdev);
+	return rc;
+}
+
+struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr)
+{
+	const char *name = attr->name ? attr->name : "vrdma0";
+	char gid_dir[sizeof(((struct device *)0)->gid_dir)] = "";
+	struct device *dev = NULL;
+	struct link *link;
+	int rc;
+
+	if (!attr->addr || strlen(name) >= IBV_SYSFS_NAME_MAX) {
+		errno = EINVAL;
+		return NULL;
+	}
+	rc = link_udp_open(attr->addr, &link);
+	if (rc)
+		goto err;
+	rc = gid_dir_create(link, gid_dir, sizeof(gid_dir));
+	if (rc) {
+		log_write(LOG_LEVEL_ERR, MODULE, "no folder for the device's GID: %s",
+			strerror(-rc));
+		goto err_link;
+	}
+	rc = make_context(name, link, gid_dir, &dev);
+	if (rc)
+		goto err_dir;
+	return &dev->vctx.context;
+
+err_dir:
+	gid_dir_remove(gid_dir);
+err_link:
+	link_close(link);
+err:
+	errno = -rc;
+	return NULL;
+}
+
+/* Counters: the link's, then the engine's. */
+
+#define LINK_COUNTERS(X)  \
+	X(tx_packets)	  \
+	X(tx_bytes)	  \
+	X(tx_syscalls)	  \
+	X(tx_failed)	  \
+	X(rx_packets)	  \
+	X(rx_bytes)	  \
+	X(rx_syscalls)	  \
+	X(rx_runt)	  \
+	X(rx_bad_icrc)	  \
+	X(rx_icrc_unverified) \
+	X(rx_truncated)	  \
+	X(rx_overflow)
+
+int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max)
+{
+	struct device *dev;
+	int n = 0;
+
+	if (verbs_get_device(ctx->device)->ops != &provider_ops)
+		return -EINVAL;
+	dev = to_device(ctx);
+	engine_lock(dev);
+#define X(counter)                                                                  \
+	if (n < max)                                                                 \
+		counters[n] = (struct vrdma_counter){"link_" #counter, dev->link->stats.counter}; \
+	n++;
+	LINK_COUNTERS(X)
+#undef X
+#define X(counter)                                                                    \
+	if (n < max)                                                                   \
+		counters[n] = (struct vrdma_counter){#counter, engine_stats(dev->engine)->counter}; \
+	n++;
+	ENGINE_COUNTERS(X)
+#undef X
+	engine_unlock(dev);
+	return n;
+}

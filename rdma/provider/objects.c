@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The verbs that make, change and end objects. Errors are translated here from the
+ * engine's negative errno to what each verb wants: NULL and errno, or a positive errno.
+ */
+#include "provider_priv.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* For constructors: set errno and give NULL. */
+static void *fail(int rc)
+{
+	errno = -rc;
+	return NULL;
+}
+
+/* Protection domains. */
+
+static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
+{
+	struct device *dev = to_device(ctx);
+	struct device_pd *pd = calloc(1, sizeof(*pd));
+
+	if (!pd)
+		return fail(-ENOMEM);
+	engine_lock(dev);
+	pd->id = ++dev->next_pd;
+	engine_unlock(dev);
+	pd->ibv.handle = pd->id;
+	return &pd->ibv;
+}
+
+static int dealloc_pd(struct ibv_pd *ibpd)
+{
+	free(container_of(ibpd, struct device_pd, ibv));
+	return 0;
+}
+
+static uint32_t pd_id(const struct ibv_pd *ibpd)
+{
+	return container_of(ibpd, struct device_pd, ibv)->id;
+}
+
+/* Memory regions. */
+
+#define ACCESS_SUPPORTED                                                       \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
+		IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND | IBV_ACCESS_RELAXED_ORDERING)
+
+static int check_access(int access)
+{
+	if (access & ~ACCESS_SUPPORTED)
+		return -EOPNOTSUPP;
+	/* ibv_reg_mr(3): who may be written from afar must be writable here. */
+	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) &&
+		!(access & IBV_ACCESS_LOCAL_WRITE))
+		return -EINVAL;
+	return 0;
+}
+
+static struct ibv_mr *reg_mr(struct ibv_pd *ibpd, void *addr, size_t length, uint64_t iova,
+	int access)
+{
+	struct device *dev = to_device(ibpd->context);
+	struct mr region = {
+		.pd = pd_id(ibpd),
+		.access = access,
+		.iova = iova,
+		.length = length,
+		.addr = addr,
+	};
+	struct device_mr *mr;
+	int rc = check_access(access);
+
+	if (rc)
+		return fail(rc);
+	mr = calloc(1, sizeof(*mr));
+	if (!mr)
+		return fail(-ENOMEM);
+	engine_lock(dev);
+	rc = mr_register(engine_mrs(dev->engine), &region, &mr->vmr.ibv_mr.lkey);
+	engine_unlock(dev);
+	if (rc) {
+		free(mr);
+		return fail(rc);
+	}
+	mr->vmr.ibv_mr.rkey = mr->vmr.ibv_mr.lkey;
+	mr->vmr.mr_type = IBV_MR_TYPE_MR;
+	mr->vmr.access = access;
+	return &mr->vmr.ibv_mr;
+}
+
+static int dereg_mr(struct verbs_mr *vmr)
+{
+	struct device *dev = to_device(vmr->ibv_mr.context);
+
+	engine_lock(dev);
+	mr_deregister(engine_mrs(dev->engine), vmr->ibv_mr.lkey);
+	engine_unlock(dev);
+	free(container_of(vmr, struct device_mr, vmr));
+	return 0;
+}
+
+/* Completion queues. */
+
+static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
+	struct ibv_comp_channel *channel, int comp_vector)
+{
+	struct device_cq *cq;
+	int rc;
+
+	if (channel)
+		return fail(-EOPNOTSUPP);
+	if (cqe <= 0 || comp_vector < 0 || comp_vector >= ctx->num_comp_vectors)
+		return fail(-EINVAL);
+	cq = calloc(1, sizeof(*cq));
+	if (!cq)
+		return fail(-ENOMEM);
+	rc = cq_create((uint32_t)cqe, &cq->cq);
+	if (rc) {
+		free(cq);
+		return fail(rc);
+	}
+	pthread_spin_init(&cq->lock, PTHREAD_PROCESS_PRIVATE);
+	cq->vcq.cq.cqe = (int)cq_depth(cq->cq);
+	return &cq->vcq.cq;
+}
+
+static int destroy_cq(struct ibv_cq *ibcq)
+{
+	struct device_cq *cq = container_of(ibcq, struct device_cq, vcq.cq);
+
+	cq_destroy(cq->cq);
+	pthread_spin_destroy(&cq->lock);
+	free(cq);
+	return 0;
+}
+
+/* Shared receive queues. */
+
+static int device_rq_init(struct device_rq *rq, struct rq *queue)
+{
+	rq->rq = queue;
+	return -pthread_spin_init(&rq->lock, PTHREAD_PROCESS_PRIVATE);
+}
+
+static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr *init)
+{
+	struct device_srq *srq = calloc(1, sizeof(*srq));
+	struct rq *rq;
+	int rc;
+
+	if (!srq)
+		return fail(-ENOMEM);
+	rc = rq_create(pd_id(ibpd), init->attr.max_wr, MAX(init->attr.max_sge, 1u), &rq);
+	if (rc) {
+		free(srq);
+		return fail(rc);
+	}
+	device_rq_init(&srq->rq, rq);
+	init->attr.max_wr = rq_depth(rq);
+	init->attr.max_sge = rq_max_sge(rq);
+	srq->vsrq.srq_type = IBV_SRQT_BASIC;
+	return &srq->vsrq.srq;
+}
+
+static int query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr)
+{
+	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
+
+	*attr = (struct ibv_srq_attr){
+		.max_wr = rq_depth(srq->rq.rq),
+		.max_sge = rq_max_sge(srq->rq.rq),
+	};
+	return 0;
+}
+
+static int destroy_srq(struct ibv_srq *ibsrq)
+{
+	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
+
+	pthread_spin_destroy(&srq->rq.lock);
+	rq_destroy(srq->rq.rq);
+	free(srq);
+	return 0;
+}
+
+/* Queue pairs. */
+
+static void init_ibv_qp(struct ibv_qp *ibqp, struct ibv_pd *pd,
+	const struct ibv_qp_init_attr *init, uint32_t qpn)
+{
+	ibqp->context = pd->context;
+	ibqp->qp_context = init->qp_context;
+	ibqp->pd = pd;
+	ibqp->send_cq = init->send_cq;
+	ibqp->recv_cq = init->recv_cq;
+	ibqp->srq = init->srq;
+	ibqp->qp_type = init->qp_type;
+	ibqp->state = IBV_QPS_RESET;
+	ibqp->qp_num = qpn;
+	ibqp->handle = qpn;
+	pthread_mutex_init(&ibqp->mutex, NULL);
+	pthread_cond_init(&ibqp->cond, NULL);
+}
+
+static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
+{
+	struct device *dev = to_device(pd->context);
+	struct device_qp *qp;
+	struct qp_config config = {
+		.pd = pd_id(pd),
+		.type = init->qp_type,
+		.sq_sig_all = init->sq_sig_all,
+		.cap = init->cap,
+	};
+	int rc;
+
+	if (!init->send_cq || !init->recv_cq)
+		return fail(-EINVAL);
+	config.send_cq = container_of(init->send_cq, struct device_cq, vcq.cq)->cq;
+	config.recv_cq = container_of(init->recv_cq, struct device_cq, vcq.cq)->cq;
+	if (init->srq)
+		config.srq = container_of(init->srq, struct device_srq, vsrq.srq)->rq.rq;
+	qp = calloc(1, sizeof(*qp));
+	if (!qp)
+		return fail(-ENOMEM);
+	engine_lock(dev);
+	rc = qp_create(dev->engine, &config, &qp->qp);
+	engine_unlock(dev);
+	if (rc) {
+		free(qp);
+		return fail(rc);
+	}
+	device_rq_init(&qp->rq, qp_rq(qp->qp));
+	qp->sq_sig_all = init->sq_sig_all;
+	init->cap = config.cap;
+	init_ibv_qp(&qp->vqp.qp, pd, init, qp_number(qp->qp));
+	return &qp->vqp.qp;
+}
+
+static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
+{
+	struct device *dev = to_device(ibqp->context);
+	int rc;
+
+	engine_lock(dev);
+	rc = qp_modify(container_of(ibqp, struct device_qp, vqp.qp)->qp, attr, mask);
+	engine_unlock(dev);
+	return -rc;
+}
+
+static int query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
+	struct ibv_qp_init_attr *init)
+{
+	struct device *dev = to_device(ibqp->context);
+	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
+
+	engine_lock(dev);
+	qp_query(qp->qp, attr);
+	engine_unlock(dev);
+	*init = (struct ibv_qp_init_attr){
+		.qp_context = ibqp->qp_context,
+		.send_cq = ibqp->send_cq,
+		.recv_cq = ibqp->recv_cq,
+		.srq = ibqp->srq,
+		.cap = attr->cap,
+		.qp_type = ibqp->qp_type,
+		.sq_sig_all = qp->sq_sig_all,
+	};
+	return 0;
+}
+
+/* Nobody may take completions while those of the queue pair are removed. */
+static void lock_cqs(struct ibv_qp *ibqp)
+{
+	struct device_cq *s = container_of(ibqp->send_cq, struct device_cq, vcq.cq);
+	struct device_cq *r = container_of(ibqp->recv_cq, struct device_cq, vcq.cq);
+
+	pthread_spin_lock(s < r ? &s->lock : &r->lock);
+	if (s != r)
+		pthread_spin_lock(s < r ? &r->lock : &s->lock);
+}
+
+static void unlock_cqs(struct ibv_qp *ibqp)
+{
+	pthread_spin_unlock(&container_of(ibqp->send_cq, struct device_cq, vcq.cq)->lock);
+	if (ibqp->send_cq != ibqp->recv_cq)
+		pthread_spin_unlock(
+			&container_of(ibqp->recv_cq, struct device_cq, vcq.cq)->lock);
+}
+
+static int destroy_qp(struct ibv_qp *ibqp)
+{
+	struct device *dev = to_device(ibqp->context);
+	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
+
+	lock_cqs(ibqp);
+	engine_lock(dev);
+	qp_destroy(qp->qp);
+	engine_unlock(dev);
+	unlock_cqs(ibqp);
+	pthread_spin_destroy(&qp->rq.lock);
+	pthread_cond_destroy(&ibqp->cond);
+	pthread_mutex_destroy(&ibqp->mutex);
+	free(qp);
+	return 0;
+}
+
+const struct verbs_context_ops object_ops = {
+	.alloc_pd = alloc_pd,
+	.dealloc_pd = dealloc_pd,
+	.reg_mr = reg_mr,
+	.dereg_mr = dereg_mr,
+	.create_cq = create_cq,
+	.destroy_cq = destroy_cq,
+	.create_srq = create_srq,
+	.query_srq = query_srq,
+	.destroy_srq = destroy_srq,
+	.create_qp = create_qp,
+	.modify_qp = modify_qp,
+	.query_qp = query_qp,
+	.destroy_qp = destroy_qp,
+};

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What makes a device go.
+ *
+ * Threads that poll a completion queue receive, expire timers and send, inline. A
+ * background thread does the same when nobody polls. It tells by a counter that pollers
+ * raise: while it moves, the thread naps; when it stood still over a nap, the thread
+ * sleeps on the link's descriptor until a packet comes or a timer is due. So an idle
+ * device costs nothing, and a busy one a look every NAP_NS.
+ */
+#include "provider_priv.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define NAP_NS (2 * NSEC_PER_MSEC)
+
+static void wake(struct device *dev)
+{
+	uint64_t one = 1;
+
+	if (write(dev->wake_fd, &one, sizeof(one)) < 0) {
+		/* The counter is full, so the thread is being woken already. */
+	}
+}
+
+void engine_lock(struct device *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+}
+
+static void send_all(struct device *dev, uint64_t now)
+{
+	while (engine_output(dev->engine, &dev->burst, now))
+		dev->link->ops->send(dev->link, &dev->burst);
+}
+
+static void unlock_at(struct device *dev, uint64_t now)
+{
+	uint64_t deadline;
+
+	send_all(dev, now);
+	deadline = engine_deadline(dev->engine);
+	atomic_store(&dev->deadline_ns, deadline);
+	pthread_mutex_unlock(&dev->lock);
+	/* Pairs with thread_sleep(), which sets sleeps_until_ns and then reads deadline_ns. */
+	if (unlikely(deadline < atomic_load(&dev->sleeps_until_ns)))
+		wake(dev);
+}
+
+void engine_unlock(struct device *dev)
+{
+	unlock_at(dev, now_ns());
+}
+
+static void run_once(struct device *dev)
+{
+	int n = dev->link->ops->recv(dev->link, dev->rx, LINK_BURST);
+	uint64_t now = now_ns();
+
+	if (!n && now < atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed))
+		return;
+	engine_lock(dev);
+	engine_input(dev->engine, dev->rx, n, now);
+	engine_expire(dev->engine, now);
+	unlock_at(dev, now);
+}
+
+void progress(struct device *dev)
+{
+	atomic_fetch_add_explicit(&dev->n_polls, 1, memory_order_relaxed);
+	if (pthread_mutex_trylock(&dev->rx_lock))
+		return;
+	run_once(dev);
+	pthread_mutex_unlock(&dev->rx_lock);
+}
+
+/* Sleep until woken, @until_ns, or (with @packets) a packet. */
+static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
+{
+	struct pollfd fds[] = {
+		{.fd = dev->wake_fd, .events = POLLIN},
+		{.fd = dev->link->fd, .events = POLLIN},
+	};
+	uint64_t now = now_ns();
+	struct timespec ts, *timeout = NULL;
+	uint64_t count;
+
+	if (until_ns != ENGINE_NO_DEADLINE) {
+		uint64_t ns = until_ns > now ? until_ns - now : 0;
+
+		ts = (struct timespec){(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
+		timeout = &ts;
+	}
+	ppoll(fds, packets ? 2 : 1, timeout, NULL);
+	if ((fds[0].revents & POLLIN) && read(dev->wake_fd, &count, sizeof(count)) < 0) {
+		/* Somebody else can't have read it; nothing is lost if so. */
+	}
+}
+
+static void sleep_until_needed(struct device *dev)
+{
+	uint64_t deadline;
+
+	atomic_store(&dev->sleeps_until_ns, ENGINE_NO_DEADLINE);
+	/* Pairs with unlock_at(): either it sees that this thread sleeps, or this thread sees
+	 * its deadline. */
+	deadline = atomic_load(&dev->deadline_ns);
+	atomic_store(&dev->sleeps_until_ns, deadline);
+	thread_sleep(dev, deadline, true);
+	atomic_store(&dev->sleeps_until_ns, 0);
+}
+
+static void *thread_main(void *arg)
+{
+	struct device *dev = arg;
+	uint64_t seen = 0;
+
+	while (!atomic_load(&dev->stop)) {
+		uint64_t polls = atomic_load(&dev->n_polls);
+
+		if (polls != seen) {
+			seen = polls;
+			thread_sleep(dev, now_ns() + NAP_NS, false);
+			continue;
+		}
+		pthread_mutex_lock(&dev->rx_lock);
+		run_once(dev);
+		pthread_mutex_unlock(&dev->rx_lock);
+		sleep_until_needed(dev);
+	}
+	return NULL;
+}
+
+int progress_start(struct device *dev)
+{
+	int rc;
+
+	atomic_store(&dev->deadline_ns, ENGINE_NO_DEADLINE);
+	dev->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dev->wake_fd < 0)
+		return -errno;
+	rc = pthread_create(&dev->thread, NULL, thread_main, dev);
+	if (rc) {
+		close(dev->wake_fd);
+		return -rc;
+	}
+	pthread_setname_np(dev->thread, "vrdma");
+	return 0;
+}
+
+void progress_stop(struct device *dev)
+{
+	atomic_store(&dev->stop, true);
+	wake(dev);
+	pthread_join(dev->thread, NULL);
+	close(dev->wake_fd);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The libibverbs provider's objects: libibverbs' structs on the outside, the engine's
+ * inside. driver.h is rdma-core's private header (scripts/setup.sh fetches it); its
+ * layout is fixed by the symbol version IBVERBS_PRIVATE_34.
+ *
+ * Locking, in this order:
+ *   device.rx_lock  one thread at a time receives from the link
+ *   cq.lock         one thread at a time takes completions off a queue
+ *   device.lock     the engine, and sending on the link
+ * rq.lock is held alone: one thread at a time posts to a receive queue.
+ */
+#ifndef RDMA_PROVIDER_PROVIDER_PRIV_H
+#define RDMA_PROVIDER_PROVIDER_PRIV_H
+
+#include <infiniband/driver.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "rdma/engine/engine.h"
+#include "rdma/engine/qp.h"
+
+#define DEVICE_CQ_MAX  (1u << 16)
+#define DEVICE_SRQ_MAX (1u << 14)
+#define DEVICE_PD_MAX  (1u << 16)
+
+struct device {
+	struct verbs_context vctx;
+	struct link *link;
+	char gid_dir[64]; /* see gid_dir.c */
+
+	pthread_mutex_t lock;
+	struct engine *engine;
+	struct link_burst burst;   /* being sent; under lock */
+	uint32_t next_pd;	   /* under lock */
+
+	pthread_mutex_t rx_lock;
+	struct link_rx rx[LINK_BURST]; /* under rx_lock */
+
+	/* progress.c: */
+	_Atomic uint64_t deadline_ns;  /* engine_deadline() as of the last unlock */
+	_Atomic uint64_t n_polls;      /* grows while somebody polls */
+	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
+	_Atomic bool stop;
+	int wake_fd;
+	pthread_t thread;
+};
+
+struct device_pd {
+	struct ibv_pd ibv;
+	uint32_t id;
+};
+
+struct device_mr {
+	struct verbs_mr vmr;
+};
+
+struct device_cq {
+	struct verbs_cq vcq;
+	struct cq *cq;
+	pthread_spinlock_t lock;
+};
+
+/* A receive queue, of a queue pair or shared, and its producers' lock. */
+struct device_rq {
+	struct rq *rq;
+	pthread_spinlock_t lock;
+};
+
+struct device_srq {
+	struct verbs_srq vsrq;
+	struct device_rq rq;
+	uint32_t limit;
+};
+
+struct device_qp {
+	struct verbs_qp vqp;
+	struct qp *qp;
+	struct device_rq rq; /* unused with an SRQ */
+	bool sq_sig_all;
+};
+
+static inline struct device *to_device(struct ibv_context *ctx)
+{
+	return (struct device *)((char *)ctx - offsetof(struct device, vctx.context));
+}
+
+/* gid_dir.c */
+int gid_dir_create(const struct link *link, char *path, size_t size);
+void gid_dir_remove(const char *path);
+
+/* progress.c: what makes a device go */
+int progress_start(struct device *dev);
+void progress_stop(struct device *dev);
+/* Take the engine; give it back after sending what it wants sent. */
+void engine_lock(struct device *dev);
+void engine_unlock(struct device *dev);
+/* Receive, expire timers, send; returns at once if another thread is at it. */
+void progress(struct device *dev);
+
+/* objects.c, datapath.c: the verbs */
+extern const struct verbs_context_ops object_ops;
+extern const struct verbs_context_ops datapath_ops;
+
+#endif
