@@ -50,12 +50,12 @@ static void acknowledge(struct qp *qp)
 	answer(qp, WIRE_SYN_ACK_NO_CREDIT_LIMIT, psn_add(qp->resp.epsn, PSN_MASK));
 }
 
-static void nak_once(struct qp *qp, uint8_t syndrome)
+static void nak_sequence(struct qp *qp)
 {
 	if (qp->resp.nak_sent)
 		return;
 	qp->resp.nak_sent = true;
-	answer(qp, syndrome, qp->resp.epsn);
+	answer(qp, WIRE_SYN_NAK_PSN, qp->resp.epsn);
 }
 
 static void nak_fatal(struct qp *qp, uint8_t syndrome)
@@ -272,7 +272,9 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 		return;
 	}
 	if (needs_wqe && !take_wqe(qp)) {
-		nak_once(qp, WIRE_SYN_RNR_NAK | qp->attr.min_rnr_timer);
+		/* Each try is answered; what follows the refused packet is not. */
+		resp->nak_sent = true;
+		answer(qp, WIRE_SYN_RNR_NAK | qp->attr.min_rnr_timer, resp->epsn);
 		return;
 	}
 	if (begins) {
@@ -299,7 +301,7 @@ void responder_input(struct qp *qp, const struct wire_packet *pkt)
 	stats->rx_request_packets++;
 	if (ahead > 0) {
 		stats->rx_out_of_sequence++;
-		nak_once(qp, WIRE_SYN_NAK_PSN);
+		nak_sequence(qp);
 	} else if (ahead < 0) {
 		/* SEND and WRITE again: the effect is there, only the ACK was lost. */
 		stats->rx_duplicate++;

@@ -57,17 +57,19 @@ void engine_unlock(struct device *dev)
 	unlock_at(dev, now_ns());
 }
 
-static void run_once(struct device *dev)
+/* Under rx_lock. Return: how many packets came in */
+static int run_once(struct device *dev)
 {
 	int n = dev->link->ops->recv(dev->link, dev->rx, LINK_BURST);
 	uint64_t now = now_ns();
 
 	if (!n && now < atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed))
-		return;
+		return 0;
 	engine_lock(dev);
 	engine_input(dev->engine, dev->rx, n, now);
 	engine_expire(dev->engine, now);
 	unlock_at(dev, now);
+	return n;
 }
 
 void progress(struct device *dev)
@@ -129,7 +131,9 @@ static void *thread_main(void *arg)
 			continue;
 		}
 		pthread_mutex_lock(&dev->rx_lock);
-		run_once(dev);
+		while (run_once(dev)) {
+			/* The link may hold more, which its descriptor does not tell. */
+		}
 		pthread_mutex_unlock(&dev->rx_lock);
 		sleep_until_needed(dev);
 	}

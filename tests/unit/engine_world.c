@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "engine_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+const struct world_config world_default = {
+	.mtu = IBV_MTU_1024,
+	.sq_depth = 64,
+	.rq_depth = 64,
+	.cq_depth = 128,
+	.max_sge = 8,
+	.timeout = 14,
+	.retry_cnt = 7,
+	.rnr_retry = 7,
+	.psn = 0xfffff0, /* soon wraps */
+};
+
+static void open_end(struct world_end *end, const struct world_config *config, struct rq *srq)
+{
+	struct qp_config qpc = {
+		.pd = WORLD_PD,
+		.type = IBV_QPT_RC,
+		.srq = srq,
+		.cap = {.max_send_wr = config->sq_depth, .max_recv_wr = config->rq_depth,
+			.max_send_sge = config->max_sge, .max_recv_sge = config->max_sge,
+			.max_inline_data = 64},
+	};
+
+	assert_int_equal(engine_create(&end->engine), 0);
+	assert_int_equal(cq_create(config->cq_depth, &end->scq), 0);
+	assert_int_equal(cq_create(config->cq_depth, &end->rcq), 0);
+	qpc.send_cq = end->scq;
+	qpc.recv_cq = end->rcq;
+	assert_int_equal(qp_create(end->engine, &qpc, &end->qp), 0);
+}
+
+void world_connect(struct world *w, int i, const struct world_config *config)
+{
+	struct world_end *end = &w->end[i], *peer = &w->end[!i];
+	struct ibv_qp_attr attr = {
+		.qp_state = IBV_QPS_INIT,
+		.port_num = 1,
+		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE,
+		.path_mtu = config->mtu,
+		.dest_qp_num = qp_number(peer->qp),
+		.rq_psn = config->psn,
+		.sq_psn = config->psn,
+		.min_rnr_timer = 1,
+		.timeout = config->timeout,
+		.retry_cnt = config->retry_cnt,
+		.rnr_retry = config->rnr_retry,
+		.max_rd_atomic = 1,
+		.max_dest_rd_atomic = 1,
+		.ah_attr = {.is_global = 1, .port_num = 1},
+	};
+
+	memcpy(attr.ah_attr.grh.dgid.raw, peer->link->gid, 16);
+	assert_int_equal(qp_modify(end->qp, &attr,
+		IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), 0);
+	attr.qp_state = IBV_QPS_RTR;
+	assert_int_equal(qp_modify(end->qp, &attr,
+		IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER), 0);
+	attr.qp_state = IBV_QPS_RTS;
+	assert_int_equal(qp_modify(end->qp, &attr,
+		IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+			IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC), 0);
+}
+
+void world_open(struct world *w, const struct world_config *config)
+{
+	struct link *link[2];
+
+	memset(w, 0, sizeof(*w));
+	w->now = 1000000;
+	assert_int_equal(link_mem_pair(&config->script, 9000, link), 0);
+	for (int i = 0; i < 2; i++) {
+		w->end[i].link = link[i];
+		open_end(&w->end[i], config, config->srq[i]);
+	}
+	for (int i = 0; i < 2; i++)
+		world_connect(w, i, config);
+}
+
+void world_close(struct world *w)
+{
+	for (int i = 0; i < 2; i++) {
+		struct world_end *end = &w->end[i];
+
+		qp_destroy(end->qp);
+		cq_destroy(end->scq);
+		cq_destroy(end->rcq);
+		engine_destroy(end->engine);
+		link_close(end->link);
+	}
+}
+
+/* Return: whether anything moved */
+static bool move_packets(struct world *w, struct world_end *end)
+{
+	struct link_rx rx[LINK_BURST];
+	bool moved = false;
+	int n;
+
+	while ((n = end->link->ops->recv(end->link, rx, LINK_BURST))) {
+		engine_input(end->engine, rx, n, w->now);
+		moved = true;
+	}
+	while (engine_output(end->engine, &w->burst, w->now)) {
+		end->link->ops->send(end->link, &w->burst);
+		moved = true;
+	}
+	return moved;
+}
+
+void world_run(struct world *w, uint64_t until_ns)
+{
+	while (w->now < until_ns) {
+		uint64_t next = ENGINE_NO_DEADLINE;
+		bool moved = false;
+
+		for (int i = 0; i < 2; i++)
+			moved |= move_packets(w, &w->end[i]);
+		if (moved) {
+			w->now += 1000;
+			continue;
+		}
+		for (int i = 0; i < 2; i++) {
+			if (engine_deadline(w->end[i].engine) < next)
+				next = engine_deadline(w->end[i].engine);
+		}
+		if (next == ENGINE_NO_DEADLINE)
+			return;
+		if (next > w->now)
+			w->now = next;
+		for (int i = 0; i < 2; i++)
+			engine_expire(w->end[i].engine, w->now);
+	}
+}
+
+uint32_t world_reg(struct world_end *end, void *addr, size_t size, int access)
+{
+	struct mr mr = {
+		.pd = WORLD_PD,
+		.access = access,
+		.iova = (uintptr_t)addr,
+		.length = size,
+		.addr = addr,
+	};
+	uint32_t key;
+
+	assert_int_equal(mr_register(engine_mrs(end->engine), &mr, &key), 0);
+	return key;
+}
+
+int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey,
+	unsigned int flags)
+{
+	struct ibv_sge sge = {.addr = (uintptr_t)addr, .length = size, .lkey = lkey};
+	struct ibv_send_wr wr = {
+		.wr_id = id,
+		.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = IBV_WR_SEND,
+		.send_flags = flags,
+	};
+
+	return qp_post_send(end->qp, &wr);
+}
+
+int world_recv(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey)
+{
+	struct ibv_sge sge = {.addr = (uintptr_t)addr, .length = size, .lkey = lkey};
+	struct ibv_recv_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1};
+
+	return rq_post(qp_rq(end->qp), &wr);
+}
+
+struct ibv_wc world_wc(struct cq *cq)
+{
+	struct ibv_wc wc;
+
+	assert_int_equal(cq_poll(cq, 1, &wc), 1);
+	return wc;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Two engines, joined by the in-memory link, on a virtual clock: for tests of the engine.
+ * Time moves only in world_step(): to the next timer when no packet is under way.
+ */
+#ifndef TESTS_UNIT_ENGINE_WORLD_H
+#define TESTS_UNIT_ENGINE_WORLD_H
+
+#include "rdma/engine/engine.h"
+#include "rdma/engine/qp.h"
+#include "rdma/io/mem.h"
+
+#define WORLD_PD 1
+
+struct world_end {
+	struct link *link;
+	struct engine *engine;
+	struct cq *scq, *rcq;
+	struct qp *qp;
+};
+
+struct world {
+	uint64_t now;
+	struct world_end end[2];
+	struct link_burst burst;
+};
+
+struct world_config {
+	struct link_mem_script script;
+	enum ibv_mtu mtu;
+	uint32_t sq_depth;
+	uint32_t rq_depth;
+	uint32_t cq_depth;
+	uint32_t max_sge;
+	uint8_t timeout;
+	uint8_t retry_cnt;
+	uint8_t rnr_retry;
+	uint32_t psn; /* of both directions */
+	struct rq *srq[2]; /* or NULL */
+};
+
+extern const struct world_config world_default;
+
+/* Both ends with one queue pair each, connected (RTS). Asserts on failure. */
+void world_open(struct world *w, const struct world_config *config);
+void world_close(struct world *w);
+
+/* Bring end @i's queue pair to RTS. */
+void world_connect(struct world *w, int i, const struct world_config *config);
+
+/* Move packets until both engines are silent and no timer is left, or @until_ns. */
+void world_run(struct world *w, uint64_t until_ns);
+
+uint32_t world_reg(struct world_end *end, void *addr, size_t size, int access);
+int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey,
+	unsigned int flags);
+int world_recv(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey);
+/* The next completion; asserts that there is one. */
+struct ibv_wc world_wc(struct cq *cq);
+
+#endif

@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine, RC: two of them on a scripted link and a virtual clock.
+ */
+#include "engine_world.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define FOREVER (3600 * NSEC_PER_SEC)
+#define BUF	(1u << 20)
+
+static uint8_t *new_buf(size_t size, unsigned int seed)
+{
+	uint8_t *buf = malloc(size);
+
+	assert_non_null(buf);
+	for (size_t i = 0; i < size; i++)
+		buf[i] = (uint8_t)(seed ? (i * 2654435761u + seed) >> 13 : 0);
+	return buf;
+}
+
+static void check_stat_zero(const struct world *w)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct engine_stats *s = engine_stats(w->end[i].engine);
+
+		assert_int_equal(s->rx_drop_malformed, 0);
+		assert_int_equal(s->rx_drop_no_qp, 0);
+		assert_int_equal(s->rx_drop_source, 0);
+		assert_int_equal(s->qp_errors, 0);
+	}
+}
+
+/* One message of @size bytes arrives whole, for sizes around every boundary. */
+static void send_sizes(void **state)
+{
+	static const uint32_t sizes[] = {0, 1, 3, 4, 1023, 1024, 1025, 2047, 2048, 2049, 65536,
+		65552, 1000003};
+	struct world w;
+	uint8_t *src = new_buf(BUF, 7), *dst = new_buf(BUF, 0);
+	uint32_t sk, rk;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], src, BUF, 0);
+	rk = world_reg(&w.end[1], dst, BUF, IBV_ACCESS_LOCAL_WRITE);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct ibv_wc wc;
+
+		memset(dst, 0, BUF);
+		assert_int_equal(world_recv(&w.end[1], i, dst, BUF, rk), 0);
+		assert_int_equal(world_send(&w.end[0], i + 100, src, sizes[i], sk,
+			IBV_SEND_SIGNALED), 0);
+		world_run(&w, FOREVER);
+		wc = world_wc(w.end[1].rcq);
+		assert_int_equal(wc.status, IBV_WC_SUCCESS);
+		assert_int_equal(wc.opcode, IBV_WC_RECV);
+		assert_int_equal(wc.wr_id, i);
+		assert_int_equal(wc.byte_len, sizes[i]);
+		assert_int_equal(wc.qp_num, qp_number(w.end[1].qp));
+		assert_memory_equal(dst, src, sizes[i]);
+		assert_int_equal(dst[sizes[i]], 0);
+		wc = world_wc(w.end[0].scq);
+		assert_int_equal(wc.status, IBV_WC_SUCCESS);
+		assert_int_equal(wc.opcode, IBV_WC_SEND);
+		assert_int_equal(wc.wr_id, i + 100);
+	}
+	check_stat_zero(&w);
+	assert_int_equal(engine_stats(w.end[0].engine)->tx_retransmitted, 0);
+	world_close(&w);
+	free(src);
+	free(dst);
+}
+
+/* Pieces on both sides cut differently, empty pieces among them. */
+static void scatter_gather(void **state)
+{
+	struct world w;
+	uint8_t *src = new_buf(8192, 3), *dst = new_buf(8192, 0), *expect = new_buf(8192, 0);
+	uint32_t sk, rk;
+	struct ibv_sge s[5], r[4];
+	struct ibv_send_wr swr = {.wr_id = 1, .sg_list = s, .num_sge = 5, .opcode = IBV_WR_SEND};
+	struct ibv_recv_wr rwr = {.wr_id = 2, .sg_list = r, .num_sge = 4};
+	static const uint32_t slen[] = {1, 0, 1500, 7, 3000}, rlen[] = {13, 0, 2000, 4096};
+	uint32_t off = 0, total = 0;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], src, 8192, 0);
+	rk = world_reg(&w.end[1], dst, 8192, IBV_ACCESS_LOCAL_WRITE);
+	for (int i = 0; i < 5; i++) {
+		s[i] = (struct ibv_sge){(uintptr_t)src + off, slen[i], sk};
+		memcpy(expect + total, src + off, slen[i]);
+		off += slen[i] + 5;
+		total += slen[i];
+	}
+	off = 0;
+	for (int i = 0; i < 4; i++) {
+		r[i] = (struct ibv_sge){(uintptr_t)dst + off, rlen[i], rk};
+		off += rlen[i];
+	}
+	assert_int_equal(rq_post(qp_rq(w.end[1].qp), &rwr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &swr), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[1].rcq).byte_len, total);
+	assert_memory_equal(dst, expect, total);
+	/* not signaled, so no completion */
+	assert_true(cq_is_empty(w.end[0].scq));
+	world_close(&w);
+	free(src);
+	free(dst);
+	free(expect);
+}
+
+static void inline_data_is_copied(void **state)
+{
+	struct world w;
+	uint8_t src[64], dst[64] = {0}, orig[64];
+	uint32_t rk;
+
+	memset(src, 0x5a, sizeof(src));
+	memcpy(orig, src, sizeof(src));
+	world_open(&w, &world_default);
+	rk = world_reg(&w.end[1], dst, sizeof(dst), IBV_ACCESS_LOCAL_WRITE);
+	assert_int_equal(world_recv(&w.end[1], 1, dst, sizeof(dst), rk), 0);
+	assert_int_equal(world_send(&w.end[0], 1, src, 64, 0, IBV_SEND_INLINE), 0);
+	memset(src, 0, sizeof(src));
+	world_run(&w, FOREVER);
+	assert_memory_equal(dst, orig, sizeof(dst));
+	assert_int_equal(world_send(&w.end[0], 1, src, 65, 0, IBV_SEND_INLINE), -EINVAL);
+	world_close(&w);
+}
+
+static void immediate(void **state)
+{
+	struct world w;
+	uint8_t src[16] = "0123456789abcde", dst[16] = {0};
+	struct ibv_sge sge = {.addr = (uintptr_t)src, .length = 16};
+	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .imm_data = 0x11223344,
+		.opcode = IBV_WR_SEND_WITH_IMM};
+	struct ibv_wc wc;
+	uint32_t rk;
+
+	world_open(&w, &world_default);
+	sge.lkey = world_reg(&w.end[0], src, 16, 0);
+	rk = world_reg(&w.end[1], dst, 16, IBV_ACCESS_LOCAL_WRITE);
+	world_recv(&w.end[1], 1, dst, 16, rk);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	wc = world_wc(w.end[1].rcq);
+	assert_int_equal(wc.wc_flags, IBV_WC_WITH_IMM);
+	assert_int_equal(wc.imm_data, 0x11223344);
+	assert_memory_equal(src, dst, 16);
+	world_close(&w);
+}
+
+static void rdma_write(void **state)
+{
+	struct world w;
+	uint8_t *src = new_buf(10000, 9), *dst = new_buf(10000, 0);
+	struct ibv_sge sge = {.addr = (uintptr_t)src, .length = 5000};
+	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
+		.send_flags = IBV_SEND_SIGNALED};
+	struct ibv_wc wc;
+
+	world_open(&w, &world_default);
+	sge.lkey = world_reg(&w.end[0], src, 10000, 0);
+	wr.wr.rdma.rkey = world_reg(&w.end[1], dst, 10000,
+		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	wr.wr.rdma.remote_addr = (uintptr_t)dst + 100;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	wc = world_wc(w.end[0].scq);
+	assert_int_equal(wc.status, IBV_WC_SUCCESS);
+	assert_int_equal(wc.opcode, IBV_WC_RDMA_WRITE);
+	assert_memory_equal(dst + 100, src, 5000);
+	assert_int_equal(dst[99], 0);
+	assert_int_equal(dst[5100], 0);
+
+	/* with immediate: takes a buffer, which stays untouched */
+	assert_int_equal(world_recv(&w.end[1], 77, NULL, 0, 0), 0);
+	wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	wr.imm_data = 5;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	wc = world_wc(w.end[1].rcq);
+	assert_int_equal(wc.opcode, IBV_WC_RECV_RDMA_WITH_IMM);
+	assert_int_equal(wc.wr_id, 77);
+	assert_int_equal(wc.byte_len, 5000);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+
+	/* out of bounds by a byte: both ends see it, and both queue pairs end */
+	wr.opcode = IBV_WR_RDMA_WRITE;
+	wr.wr.rdma.remote_addr = (uintptr_t)dst + 5001;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_ACCESS_ERR);
+	assert_int_equal(qp_state(w.end[0].qp), IBV_QPS_ERR);
+	assert_int_equal(qp_state(w.end[1].qp), IBV_QPS_ERR);
+	world_close(&w);
+	free(src);
+	free(dst);
+}
+
+/* The sender outruns the receiver: RNR NAKs, and all arrives once buffers are there. */
+static void rnr_retry_forever(void **state)
+{
+	struct world w;
+	uint8_t src[4] = "abc", dst[4] = {0};
+	uint32_t sk, rk;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], src, 4, 0);
+	rk = world_reg(&w.end[1], dst, 4, IBV_ACCESS_LOCAL_WRITE);
+	assert_int_equal(world_send(&w.end[0], 1, src, 4, sk, IBV_SEND_SIGNALED), 0);
+	world_run(&w, w.now + 10 * NSEC_PER_MSEC);
+	assert_true(engine_stats(w.end[0].engine)->rx_naks_rnr > 100);
+	assert_true(cq_is_empty(w.end[0].scq));
+	assert_int_equal(world_recv(&w.end[1], 1, dst, 4, rk), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+	assert_memory_equal(src, dst, 4);
+	check_stat_zero(&w);
+	world_close(&w);
+}
+
+static void rnr_retry_exceeded(void **state)
+{
+	struct world_config config = world_default;
+	struct world w;
+	uint8_t src[4] = "abc";
+	uint32_t sk;
+
+	config.rnr_retry = 3;
+	world_open(&w, &config);
+	sk = world_reg(&w.end[0], src, 4, 0);
+	world_send(&w.end[0], 1, src, 4, sk, 0);
+	world_send(&w.end[0], 2, src, 4, sk, 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_naks_rnr, 4);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_RNR_RETRY_EXC_ERR);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
+	assert_int_equal(qp_state(w.end[0].qp), IBV_QPS_ERR);
+	world_close(&w);
+}
+
+static bool drop_all(void *arg, int from_end, uint8_t *data, uint32_t len)
+{
+	return false;
+}
+
+/* A peer that is gone: the timeout, retry_cnt times, and the work comes back. */
+static void peer_gone(void **state)
+{
+	struct world w;
+	uint8_t buf[4096] = {0};
+	uint32_t sk, rk;
+	uint64_t start;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], buf, sizeof(buf), 0);
+	rk = world_reg(&w.end[0], buf, sizeof(buf), IBV_ACCESS_LOCAL_WRITE);
+	link_mem_set_filter(w.end[0].link, drop_all, NULL);
+	start = w.now;
+	world_recv(&w.end[0], 9, buf, 4, rk);
+	world_send(&w.end[0], 1, buf, 4096, sk, 0);
+	world_send(&w.end[0], 2, buf, 4, sk, 0);
+	world_run(&w, FOREVER);
+	/* 8 timeouts of 4.096 us * 2^14 */
+	assert_in_range(w.now - start, 8 * (4096ull << 14), 8 * (4096ull << 14) + NSEC_PER_MSEC);
+	assert_int_equal(engine_stats(w.end[0].engine)->ack_timeouts, 8);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_RETRY_EXC_ERR);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
+	assert_int_equal(world_wc(w.end[0].rcq).status, IBV_WC_WR_FLUSH_ERR);
+	/* what is posted now is flushed at once */
+	assert_int_equal(world_send(&w.end[0], 3, buf, 4, sk, 0), 0);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
+	world_close(&w);
+}
+
+static void message_too_long(void **state)
+{
+	struct world w;
+	uint8_t src[2000] = {1}, dst[1500];
+	uint32_t sk, rk;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], src, sizeof(src), 0);
+	rk = world_reg(&w.end[1], dst, sizeof(dst), IBV_ACCESS_LOCAL_WRITE);
+	world_recv(&w.end[1], 1, dst, sizeof(dst), rk);
+	world_send(&w.end[0], 1, src, sizeof(src), sk, 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[1].rcq).status, IBV_WC_LOC_LEN_ERR);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_INV_REQ_ERR);
+	world_close(&w);
+}
+
+static void bad_local_keys(void **state)
+{
+	struct world w;
+	uint8_t src[64] = {1}, dst[64];
+	uint32_t sk, rk;
+
+	/* the sender's */
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], src, sizeof(src), 0);
+	world_send(&w.end[0], 1, src, sizeof(src) + 1, sk, 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_LOC_PROT_ERR);
+	world_close(&w);
+
+	/* the receiver's: a region that may not be written */
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], src, sizeof(src), 0);
+	rk = world_reg(&w.end[1], dst, sizeof(dst), 0);
+	world_recv(&w.end[1], 1, dst, sizeof(dst), rk);
+	world_send(&w.end[0], 1, src, sizeof(src), sk, 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[1].rcq).status, IBV_WC_LOC_PROT_ERR);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_OP_ERR);
+	world_close(&w);
+}
+
+static void completion_queue_overrun(void **state)
+{
+	struct world_config config = world_default;
+	struct world w;
+	uint8_t buf[4] = {0};
+	uint32_t sk, rk;
+
+	config.cq_depth = 4;
+	world_open(&w, &config);
+	sk = world_reg(&w.end[0], buf, 4, 0);
+	rk = world_reg(&w.end[1], buf, 4, IBV_ACCESS_LOCAL_WRITE);
+	for (int i = 0; i < 8; i++)
+		world_recv(&w.end[1], 1, buf, 4, rk);
+	for (int i = 0; i < 8; i++)
+		world_send(&w.end[0], 1, buf, 4, sk, 0);
+	world_run(&w, FOREVER);
+	assert_true(engine_stats(w.end[1].engine)->cq_overruns > 0);
+	assert_int_equal(qp_state(w.end[1].qp), IBV_QPS_ERR);
+	world_close(&w);
+}
+
+static void queue_full(void **state)
+{
+	struct world w;
+	uint8_t buf[4] = {0};
+	uint32_t sk;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], buf, 4, 0);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(world_send(&w.end[0], 1, buf, 4, sk, 0), 0);
+	assert_int_equal(world_send(&w.end[0], 1, buf, 4, sk, 0), -ENOMEM);
+	world_close(&w);
+}
+
+/* Every transition that verbs forbid is refused and changes nothing. */
+static void illegal_transitions(void **state)
+{
+	struct world w;
+	struct ibv_qp_attr attr = {0};
+
+	world_open(&w, &world_default);
+	attr.qp_state = IBV_QPS_INIT;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX |
+		IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), -EINVAL);
+	attr.qp_state = IBV_QPS_RTR;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), -EINVAL);
+	attr.qp_state = IBV_QPS_SQE;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), -EINVAL);
+	attr.qp_state = (enum ibv_qp_state)77;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), -EINVAL);
+	assert_int_equal(qp_state(w.end[0].qp), IBV_QPS_RTS);
+
+	attr.qp_state = IBV_QPS_RESET;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), 0);
+	attr.qp_state = IBV_QPS_RTS;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), -EINVAL);
+	attr.qp_state = IBV_QPS_INIT; /* port 0 */
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX |
+		IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), -EINVAL);
+	/* and back to work */
+	world_connect(&w, 0, &world_default);
+	world_close(&w);
+}
+
+/* Drain: what was posted after SQD waits for RTS. */
+static void send_queue_drain(void **state)
+{
+	struct world w;
+	uint8_t buf[4] = "abc", dst[4] = {0};
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_SQD};
+	uint32_t sk, rk;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], buf, 4, 0);
+	rk = world_reg(&w.end[1], dst, 4, IBV_ACCESS_LOCAL_WRITE);
+	world_recv(&w.end[1], 1, dst, 4, rk);
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), 0);
+	assert_int_equal(world_send(&w.end[0], 1, buf, 4, sk, 0), 0);
+	world_run(&w, FOREVER);
+	assert_true(cq_is_empty(w.end[1].rcq));
+	attr.qp_state = IBV_QPS_RTS;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[1].rcq).status, IBV_WC_SUCCESS);
+	world_close(&w);
+}
+
+/* Both ways at once over a wire that spoils packets: all arrives, once, in order. */
+#define LOSSY_MSGS 400
+#define LOSSY_SIZE 6000
+
+static void lossy(const struct link_mem_script *script, enum ibv_mtu mtu)
+{
+	struct world_config config = world_default;
+	struct world w;
+	uint8_t *src = new_buf(LOSSY_MSGS + LOSSY_SIZE, 11);
+	uint8_t *dst[2];
+	uint32_t sk[2], rk[2];
+	int posted[2] = {0}, got[2] = {0};
+
+	config.script = *script;
+	config.mtu = mtu;
+	config.timeout = 8;
+	world_open(&w, &config);
+	for (int i = 0; i < 2; i++) {
+		dst[i] = new_buf(32 * LOSSY_SIZE, 0);
+		sk[i] = world_reg(&w.end[i], src, LOSSY_MSGS + LOSSY_SIZE, 0);
+		rk[i] = world_reg(&w.end[i], dst[i], 32 * LOSSY_SIZE, IBV_ACCESS_LOCAL_WRITE);
+		for (int k = 0; k < 32; k++)
+			assert_int_equal(world_recv(&w.end[i], (uint64_t)k,
+				dst[i] + k * LOSSY_SIZE, LOSSY_SIZE, rk[i]), 0);
+	}
+	while (got[0] < LOSSY_MSGS || got[1] < LOSSY_MSGS) {
+		uint64_t before = w.now;
+
+		for (int i = 0; i < 2; i++) {
+			struct world_end *end = &w.end[i];
+			struct ibv_wc wc;
+
+			while (posted[i] < LOSSY_MSGS && !world_send(end, 0, src + posted[i],
+				LOSSY_SIZE - (uint32_t)posted[i] * 7 % 5000, sk[i], 0))
+				posted[i]++;
+			while (cq_poll(end->rcq, 1, &wc)) {
+				uint8_t *at = dst[i] + wc.wr_id * LOSSY_SIZE;
+
+				assert_int_equal(wc.status, IBV_WC_SUCCESS);
+				assert_int_equal(wc.byte_len, LOSSY_SIZE - got[i] * 7 % 5000);
+				assert_memory_equal(at, src + got[i], wc.byte_len);
+				got[i]++;
+				world_recv(end, wc.wr_id, at, LOSSY_SIZE, rk[i]);
+			}
+			assert_true(cq_is_empty(end->scq));
+		}
+		world_run(&w, w.now + 20 * NSEC_PER_USEC);
+		if (w.now == before)
+			w.now += NSEC_PER_USEC;
+		assert_true(w.now < FOREVER);
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(engine_stats(w.end[i].engine)->rx_send_messages, LOSSY_MSGS);
+		assert_int_equal(engine_stats(w.end[i].engine)->tx_send_messages, LOSSY_MSGS);
+		free(dst[i]);
+	}
+	world_close(&w);
+	free(src);
+}
+
+static void loss(void **state)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++)
+		lossy(&(struct link_mem_script){.seed = seed, .loss_ppm = 50000}, IBV_MTU_1024);
+}
+
+static void reordering_and_duplication(void **state)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++)
+		lossy(&(struct link_mem_script){.seed = seed, .reorder_ppm = 50000,
+			.duplicate_ppm = 50000}, IBV_MTU_256);
+}
+
+static void everything_at_once(void **state)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++)
+		lossy(&(struct link_mem_script){.seed = seed, .loss_ppm = 20000,
+			.reorder_ppm = 20000, .duplicate_ppm = 20000, .corrupt_ppm = 20000},
+			IBV_MTU_4096);
+}
+
+/* Packets from a stranger's address, or for another partition, change nothing. */
+
+static void answers_from_nowhere(void **state)
+{
+	struct world w;
+	struct wire_packet pkt = {.opcode = WIRE_ACK, .pkey = WIRE_PKEY_DEFAULT,
+		.syndrome = WIRE_SYN_ACK_NO_CREDIT_LIMIT};
+	uint8_t buf[WIRE_HDR_MAX], data[4] = {0};
+	struct link_rx rx = {.data = buf};
+	uint32_t sk;
+
+	world_open(&w, &world_default);
+	sk = world_reg(&w.end[0], data, 4, 0);
+	link_mem_set_filter(w.end[0].link, drop_all, NULL);
+	world_send(&w.end[0], 1, data, 4, sk, IBV_SEND_SIGNALED);
+	world_run(&w, w.now + NSEC_PER_USEC);
+	memcpy(rx.sgid, w.end[1].link->gid, 16);
+	pkt.dest_qpn = qp_number(w.end[0].qp);
+
+	/* an ACK of what was never sent */
+	pkt.psn = (world_default.psn + 1) & 0xffffff;
+	rx.len = (uint32_t)wire_build(&pkt, buf);
+	engine_input(w.end[0].engine, &rx, 1, w.now);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_drop_stale_ack, 1);
+	/* the right PSN from another address */
+	pkt.psn = world_default.psn;
+	rx.len = (uint32_t)wire_build(&pkt, buf);
+	rx.sgid[15] ^= 1;
+	engine_input(w.end[0].engine, &rx, 1, w.now);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_drop_source, 1);
+	/* another queue pair */
+	rx.sgid[15] ^= 1;
+	pkt.dest_qpn ^= 1;
+	rx.len = (uint32_t)wire_build(&pkt, buf);
+	engine_input(w.end[0].engine, &rx, 1, w.now);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_drop_no_qp, 1);
+	/* another partition */
+	pkt.dest_qpn ^= 1;
+	pkt.pkey = 0x1234;
+	rx.len = (uint32_t)wire_build(&pkt, buf);
+	engine_input(w.end[0].engine, &rx, 1, w.now);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_drop_pkey, 1);
+	assert_true(cq_is_empty(w.end[0].scq));
+	/* and at last the real one */
+	pkt.pkey = WIRE_PKEY_DEFAULT;
+	rx.len = (uint32_t)wire_build(&pkt, buf);
+	engine_input(w.end[0].engine, &rx, 1, w.now);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+	world_close(&w);
+}
+
+/* Every opcode at every length from 0 to 200 bytes, PSNs near and far, to a live queue
+ * pair: at worst it ends; nothing else happens (sanitizers watch).
+ */
+static void every_opcode_every_length(void **state)
+{
+	static const int32_t psn_off[] = {0, 1, -1, 1 << 22, -(1 << 22)};
+	uint8_t *buf = malloc(200), *dst = new_buf(64, 0);
+	struct world w;
+	uint32_t rk;
+
+	world_open(&w, &world_default);
+	rk = world_reg(&w.end[0], dst, 64, IBV_ACCESS_LOCAL_WRITE);
+	for (int op = 0; op < 256; op++) {
+		for (uint32_t len = 0; len <= 200; len++) {
+			struct link_rx rx = {.data = buf + 200 - len, .len = len};
+			uint32_t psn = world_default.psn +
+				(uint32_t)psn_off[len % ARRAY_SIZE(psn_off)];
+			uint8_t *p = buf + 200 - len;
+
+			memset(buf, (int)len, 200);
+			memcpy(rx.sgid, w.end[1].link->gid, 16);
+			if (len >= WIRE_BTH_SIZE) {
+				uint32_t qpn = qp_number(w.end[0].qp);
+
+				p[0] = (uint8_t)op;
+				p[1] = (uint8_t)((len & 3) << 4);
+				p[2] = p[3] = 0xff;
+				p[5] = (uint8_t)(qpn >> 16);
+				p[6] = (uint8_t)(qpn >> 8);
+				p[7] = (uint8_t)qpn;
+				p[9] = (uint8_t)(psn >> 16);
+				p[10] = (uint8_t)(psn >> 8);
+				p[11] = (uint8_t)psn;
+			}
+			world_recv(&w.end[0], 1, dst, 64, rk);
+			engine_input(w.end[0].engine, &rx, 1, w.now);
+			while (engine_output(w.end[0].engine, &w.burst, w.now)) {
+				/* answers go nowhere */
+			}
+			if (qp_state(w.end[0].qp) != IBV_QPS_RTS) {
+				struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+
+				qp_modify(w.end[0].qp, &attr, IBV_QP_STATE);
+				world_connect(&w, 0, &world_default);
+			}
+			cq_purge(w.end[0].rcq, qp_number(w.end[0].qp));
+		}
+	}
+	/* the queue pair still works */
+	world_close(&w);
+	free(buf);
+	free(dst);
+}
+
+/* Several queue pairs share one receive queue; a long message in the middle of its
+ * buffer does not disturb the others.
+ */
+static void shared_receive_queue(void **state)
+{
+	struct world_config config = world_default;
+	struct world w;
+	uint8_t *src = new_buf(4096, 5), *dst = new_buf(8 * 4096, 0);
+	struct ibv_sge sge = {.length = 4096};
+	struct ibv_recv_wr wr = {.sg_list = &sge, .num_sge = 1};
+	uint32_t sk;
+
+	assert_int_equal(rq_create(WORLD_PD, 8, 1, &config.srq[1]), 0);
+	world_open(&w, &config);
+	sk = world_reg(&w.end[0], src, 4096, 0);
+	sge.lkey = world_reg(&w.end[1], dst, 8 * 4096, IBV_ACCESS_LOCAL_WRITE);
+	for (uint64_t i = 0; i < 8; i++) {
+		wr.wr_id = i;
+		sge.addr = (uintptr_t)dst + i * 4096;
+		assert_int_equal(rq_post(config.srq[1], &wr), 0);
+	}
+	assert_int_equal(rq_post(config.srq[1], &wr), -ENOMEM);
+	for (uint64_t i = 0; i < 8; i++)
+		world_send(&w.end[0], i, src, 4096, sk, 0);
+	world_run(&w, FOREVER);
+	for (uint64_t i = 0; i < 8; i++) {
+		assert_int_equal(world_wc(w.end[1].rcq).wr_id, i);
+		assert_memory_equal(dst + i * 4096, src, 4096);
+	}
+	world_close(&w);
+	rq_destroy(config.srq[1]);
+	free(src);
+	free(dst);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(send_sizes),
+		cmocka_unit_test(scatter_gather),
+		cmocka_unit_test(inline_data_is_copied),
+		cmocka_unit_test(immediate),
+		cmocka_unit_test(rdma_write),
+		cmocka_unit_test(rnr_retry_forever),
+		cmocka_unit_test(rnr_retry_exceeded),
+		cmocka_unit_test(peer_gone),
+		cmocka_unit_test(message_too_long),
+		cmocka_unit_test(bad_local_keys),
+		cmocka_unit_test(completion_queue_overrun),
+		cmocka_unit_test(queue_full),
+		cmocka_unit_test(illegal_transitions),
+		cmocka_unit_test(send_queue_drain),
+		cmocka_unit_test(shared_receive_queue),
+		cmocka_unit_test(loss),
+		cmocka_unit_test(reordering_and_duplication),
+		cmocka_unit_test(everything_at_once),
+		cmocka_unit_test(answers_from_nowhere),
+		cmocka_unit_test(every_opcode_every_length),
+	};
+
+	return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+}
