@@ -168,12 +168,15 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	return tx;
 }
 
-/* Return: true if the queue pair has more to send than it got room for. */
+/* Requests go before the answer: a short packet behind longer ones can share their system
+ * call (UDP GSO), and in a ping-pong the pong is what is waited for.
+ * Return: true if the queue pair has more to send than it got room for.
+ */
 static bool qp_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
-	if (!responder_output(qp, burst))
-		return true;
-	return requester_output(qp, burst, now_ns);
+	bool more = requester_output(qp, burst, now_ns);
+
+	return !responder_output(qp, burst) || more;
 }
 
 int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns)

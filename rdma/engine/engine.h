@@ -6,7 +6,7 @@
  *     engine_input()  ->  responder.c  (requests: receive queues, memory, ACK and NAK)
  *                     ->  completer.c  (responses: what was acknowledged, or why not)
  *     qp_post_send()  ->  requester.c  (send queue: messages to packets, window, retries)
- *     engine_output() <-  responder's ACKs, then requester's packets, queue pair by
+ *     engine_output() <-  requester's packets, then responder's ACK, queue pair by
  *                         queue pair in turn
  *     engine_expire()     ACK timeouts and RNR waits
  *

@@ -14,7 +14,7 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 	int got;
 
 	if (cq_is_empty(cq->cq))
-		progress(to_device(ibcq->context));
+		progress(to_device(ibcq->context), cq->cq);
 	pthread_spin_lock(&cq->lock);
 	got = cq_poll(cq->cq, n, wc);
 	pthread_spin_unlock(&cq->lock);

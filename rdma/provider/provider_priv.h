@@ -98,8 +98,10 @@ void progress_stop(struct device *dev);
 /* Take the engine; give it back after sending what it wants sent. */
 void engine_lock(struct device *dev);
 void engine_unlock(struct device *dev);
-/* Receive, expire timers, send; returns at once if another thread is at it. */
-void progress(struct device *dev);
+/* Receive, expire timers, send, for who polls @cq; returns at once if another thread is
+ * at it.
+ */
+void progress(struct device *dev, const struct cq *cq);
 
 /* objects.c, datapath.c: the verbs */
 extern const struct verbs_context_ops object_ops;
