@@ -8,9 +8,9 @@
 #include "lib/util.h"
 
 /* RNR NAK timer codes (table 46), in units of 10 us. */
-static const uint32_t rnr_timer_10us[32] = {65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64,
-	96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288,
-	16384, 24576, 32768, 49152};
+static const uint32_t rnr_timer_10us[32] = {65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48,
+	64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192,
+	12288, 16384, 24576, 32768, 49152};
 
 static const enum ibv_wc_opcode wc_opcodes[] = {
 	[IBV_WR_RDMA_WRITE] = IBV_WC_RDMA_WRITE,
@@ -36,7 +36,8 @@ void completer_retire(struct qp *qp, enum ibv_wc_status status)
 	if (req->cur == req->tail)
 		requester_seek(req, req->cur + 1, 0);
 	req->tail++;
-	/* Last, as a full completion queue makes the queue pair fail and come here again. */
+	/* Last, as a full completion queue makes the queue pair fail and come here again.
+	 */
 	if (wanted)
 		qp_complete_send(qp, &wc);
 }
@@ -157,7 +158,8 @@ void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_
 		return;
 	}
 	/* Not of a PSN in flight: an old answer that was overtaken, or forged. */
-	if (psn_diff(pkt->psn, req->una_psn) < 0 || psn_diff(pkt->psn, req->snd_max) >= 0) {
+	if (psn_diff(pkt->psn, req->una_psn) < 0 ||
+		psn_diff(pkt->psn, req->snd_max) >= 0) {
 		stats->rx_drop_stale_ack++;
 		return;
 	}

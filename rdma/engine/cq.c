@@ -83,7 +83,7 @@ int cq_poll(struct cq *cq, int n, struct ibv_wc *wc)
 bool cq_is_empty(const struct cq *cq)
 {
 	return atomic_load_explicit(&cq->tail, memory_order_relaxed) ==
-		atomic_load_explicit(&cq->head, memory_order_acquire);
+	       atomic_load_explicit(&cq->head, memory_order_acquire);
 }
 
 void cq_purge(struct cq *cq, uint32_t qpn)

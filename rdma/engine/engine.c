@@ -150,8 +150,8 @@ void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t 
 		input_one(e, &pkts[i], now_ns);
 }
 
-struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
-	const struct wire_packet *pkt)
+struct link_tx *engine_emit(
+	struct qp *qp, struct link_burst *burst, const struct wire_packet *pkt)
 {
 	struct link_tx *tx;
 

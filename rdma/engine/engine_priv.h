@@ -19,14 +19,14 @@ struct sq_wqe {
 	uint64_t remote_addr;
 	uint32_t rkey;
 	uint32_t imm_be;
-	uint32_t length;    /* bytes */
+	uint32_t length; /* bytes */
 	uint32_t first_psn;
-	uint32_t n_pkts;    /* at least 1 */
-	uint8_t opcode;	    /* enum ibv_wr_opcode */
+	uint32_t n_pkts; /* at least 1 */
+	uint8_t opcode;	 /* enum ibv_wr_opcode */
 	uint8_t n_sge;
 	bool signaled;
 	bool solicited;
-	bool is_inline;	    /* the data lies here instead of sge */
+	bool is_inline; /* the data lies here instead of sge */
 	struct ibv_sge sge[];
 };
 
@@ -41,13 +41,13 @@ struct requester {
 	uint8_t *ring;
 	size_t stride;
 	uint32_t mask;
-	uint32_t depth;	     /* as granted; at most mask + 1 */
+	uint32_t depth; /* as granted; at most mask + 1 */
 	uint32_t max_sge;
 	uint32_t max_inline;
 	/* work requests, free-running: tail <= cur <= head */
-	uint32_t head;	     /* next to be posted */
-	uint32_t cur;	     /* being sent */
-	uint32_t tail;	     /* oldest that is not complete */
+	uint32_t head; /* next to be posted */
+	uint32_t cur;  /* being sent */
+	uint32_t tail; /* oldest that is not complete */
 	/* place inside cur */
 	uint32_t cur_pkt;
 	uint32_t cur_sge;
@@ -67,7 +67,7 @@ struct requester {
 	uint32_t recover_psn; /* losses below it are already answered for */
 	bool in_recovery;
 
-	bool rnr_wait;	     /* silent until deadline_ns */
+	bool rnr_wait; /* silent until deadline_ns */
 	uint8_t retry_left;
 	uint8_t rnr_left;
 	uint64_t deadline_ns; /* 0: nothing to wait for */
@@ -75,21 +75,21 @@ struct requester {
 
 /* Responder (responder.c). */
 struct responder {
-	uint32_t epsn;	     /* expected */
+	uint32_t epsn; /* expected */
 	uint32_t msn;
 	/* the message that has begun and not ended: its WIRE_IS_ class, or 0 */
 	uint32_t in_message;
-	bool have_wqe;	     /* wqe holds a buffer taken from rq */
+	bool have_wqe; /* wqe holds a buffer taken from rq */
 	struct rq_wqe *wqe;
 	uint32_t cur_sge;
 	uint32_t cur_sge_off;
-	uint64_t received;   /* bytes of the message so far */
+	uint64_t received; /* bytes of the message so far */
 	uint64_t write_va;
 	uint32_t write_rkey;
 	uint32_t write_len;
 	/* what is to be answered */
 	bool ack_pending;
-	bool nak_sent;	     /* one NAK until epsn arrives */
+	bool nak_sent; /* one NAK until epsn arrives */
 	uint8_t syndrome;
 	uint32_t ack_psn;
 };
@@ -98,7 +98,7 @@ struct qp {
 	struct engine *engine;
 	uint32_t qpn;
 	struct qp_config config;
-	struct rq *rq;		 /* config.srq or own */
+	struct rq *rq; /* config.srq or own */
 	enum ibv_qp_state state;
 	struct ibv_qp_attr attr; /* what qp_modify() was given */
 	uint32_t mtu;		 /* path MTU, bytes */
@@ -106,8 +106,8 @@ struct qp {
 	struct requester req;
 	struct responder resp;
 
-	bool is_ready;	 /* on engine->ready */
-	bool has_timer;	 /* on engine->timers */
+	bool is_ready;	/* on engine->ready */
+	bool has_timer; /* on engine->timers */
 	TAILQ_ENTRY(qp) ready_entry;
 	TAILQ_ENTRY(qp) timer_entry;
 };
@@ -118,9 +118,9 @@ struct engine {
 	struct mr_table *mrs;
 	struct qp *qps[ENGINE_QP_MAX]; /* slot: lower bits of the QPN */
 	uint32_t n_qps;
-	struct qp_list ready;	/* may have something to send */
-	struct qp_list timers;	/* deadline_ns may be set */
-	uint64_t deadline_ns;	/* no timer is due before */
+	struct qp_list ready;  /* may have something to send */
+	struct qp_list timers; /* deadline_ns may be set */
+	uint64_t deadline_ns;  /* no timer is due before */
 	struct engine_stats stats;
 };
 
@@ -128,8 +128,8 @@ struct engine {
 void engine_schedule(struct qp *qp);
 void engine_arm(struct qp *qp, uint64_t deadline_ns);
 /* Add a packet to @burst from @pkt and the queue pair's address; NULL if it is full. */
-struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
-	const struct wire_packet *pkt);
+struct link_tx *engine_emit(
+	struct qp *qp, struct link_burst *burst, const struct wire_packet *pkt);
 
 /* qp.c: the one place that changes the state by itself; completes all work with errors */
 void qp_fail(struct qp *qp);

@@ -17,10 +17,10 @@
 struct mr {
 	uint32_t key;
 	uint32_t pd;
-	int access;	/* enum ibv_access_flags */
-	uint64_t iova;	/* address that peers and scatter/gather lists use */
+	int access;    /* enum ibv_access_flags */
+	uint64_t iova; /* address that peers and scatter/gather lists use */
 	uint64_t length;
-	uint8_t *addr;	/* where @iova lies in this process */
+	uint8_t *addr; /* where @iova lies in this process */
 };
 
 struct mr_table;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STATE(cur, next) ((cur) * 8 + (next))
+#define STATE(cur, next) ((cur)*8 + (next))
 
 /*
  * What ibv_modify_qp() must (req) and may (opt) be given for each transition of an RC
@@ -26,9 +26,10 @@ struct transition {
 };
 
 #define SQD_ATTRS                                                                        \
-	(IBV_QP_PORT | IBV_QP_AV | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | \
-		IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_CUR_STATE |  \
-		IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX | IBV_QP_MIN_RNR_TIMER)
+	(IBV_QP_PORT | IBV_QP_AV | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |                   \
+		IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_MAX_DEST_RD_ATOMIC | \
+		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX |             \
+		IBV_QP_MIN_RNR_TIMER)
 
 static const struct transition transitions[64] = {
 	[STATE(IBV_QPS_RESET, IBV_QPS_INIT)] = {true,
@@ -53,17 +54,17 @@ static const struct transition transitions[64] = {
 
 static bool in_range(const struct ibv_qp_attr *a, int mask)
 {
-	return !((mask & IBV_QP_PATH_MTU && (a->path_mtu < IBV_MTU_256 ||
-						    a->path_mtu > IBV_MTU_4096)) ||
-		(mask & IBV_QP_PORT && a->port_num != 1) ||
-		(mask & IBV_QP_PKEY_INDEX && a->pkey_index != 0) ||
-		(mask & IBV_QP_DEST_QPN && (a->dest_qp_num & ~WIRE_24BIT)) ||
-		(mask & IBV_QP_AV && (!a->ah_attr.is_global ||
-					     a->ah_attr.grh.sgid_index != 0)) ||
-		(mask & IBV_QP_MIN_RNR_TIMER && a->min_rnr_timer > 31) ||
-		(mask & IBV_QP_TIMEOUT && a->timeout > 31) ||
-		(mask & IBV_QP_RETRY_CNT && a->retry_cnt > 7) ||
-		(mask & IBV_QP_RNR_RETRY && a->rnr_retry > 7));
+	return !((mask & IBV_QP_PATH_MTU &&
+			 (a->path_mtu < IBV_MTU_256 || a->path_mtu > IBV_MTU_4096)) ||
+		 (mask & IBV_QP_PORT && a->port_num != 1) ||
+		 (mask & IBV_QP_PKEY_INDEX && a->pkey_index != 0) ||
+		 (mask & IBV_QP_DEST_QPN && (a->dest_qp_num & ~WIRE_24BIT)) ||
+		 (mask & IBV_QP_AV &&
+			 (!a->ah_attr.is_global || a->ah_attr.grh.sgid_index != 0)) ||
+		 (mask & IBV_QP_MIN_RNR_TIMER && a->min_rnr_timer > 31) ||
+		 (mask & IBV_QP_TIMEOUT && a->timeout > 31) ||
+		 (mask & IBV_QP_RETRY_CNT && a->retry_cnt > 7) ||
+		 (mask & IBV_QP_RNR_RETRY && a->rnr_retry > 7));
 }
 
 static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int mask)
@@ -171,7 +172,8 @@ void qp_query(const struct qp *qp, struct ibv_qp_attr *attr)
 	attr->sq_psn = qp->req.next_psn;
 	attr->rq_psn = qp->resp.epsn;
 	attr->cap = qp->config.cap;
-	attr->sq_draining = qp->state == IBV_QPS_SQD && qp->req.una_psn != qp->req.snd_max;
+	attr->sq_draining =
+		qp->state == IBV_QPS_SQD && qp->req.una_psn != qp->req.snd_max;
 }
 
 void qp_fail(struct qp *qp)
@@ -208,13 +210,14 @@ void qp_flush_rq(struct qp *qp)
 		responder_flush(qp);
 }
 
-/* A free slot and a QPN that can't be guessed; 0, 1 and the multicast number are taken. */
+/* A free slot and a QPN that can't be guessed; 0, 1 and the multicast number are taken.
+ */
 static void choose_number(struct engine *e, struct qp *qp)
 {
 	do {
 		qp->qpn = random_u32() & WIRE_24BIT;
 	} while (qp->qpn < 2 || qp->qpn == WIRE_QPN_MULTICAST ||
-		e->qps[qp->qpn % ENGINE_QP_MAX]);
+		 e->qps[qp->qpn % ENGINE_QP_MAX]);
 	e->qps[qp->qpn % ENGINE_QP_MAX] = qp;
 	e->n_qps++;
 	qp->sport_hash = (uint16_t)(qp->qpn ^ qp->qpn >> 8);

@@ -11,15 +11,16 @@
 
 struct qp;
 
-/** struct qp_config - what a queue pair is made of; queues are borrowed and must outlive it */
+/** struct qp_config - what a queue pair is made of; queues are borrowed and must outlive
+ * it */
 struct qp_config {
 	uint32_t pd;
-	enum ibv_qp_type type;	 /* IBV_QPT_RC */
+	enum ibv_qp_type type; /* IBV_QPT_RC */
 	int sq_sig_all;
 	struct cq *send_cq;
 	struct cq *recv_cq;
-	struct rq *srq;		 /* or NULL: a receive queue of its own, as cap says */
-	struct ibv_qp_cap cap;	 /* qp_create() writes back what was granted */
+	struct rq *srq;	       /* or NULL: a receive queue of its own, as cap says */
+	struct ibv_qp_cap cap; /* qp_create() writes back what was granted */
 };
 
 /** qp_create() - make a queue pair in RESET
@@ -49,8 +50,8 @@ void qp_query(const struct qp *qp, struct ibv_qp_attr *attr);
  */
 int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr);
 
-/** qp_flush_rq() - complete posted buffers with IBV_WC_WR_FLUSH_ERR when the queue pair is
- * in the error state; to be called after rq_post() on a queue pair's own queue
+/** qp_flush_rq() - complete posted buffers with IBV_WC_WR_FLUSH_ERR when the queue pair
+ * is in the error state; to be called after rq_post() on a queue pair's own queue
  */
 void qp_flush_rq(struct qp *qp);
 

@@ -19,9 +19,9 @@
 #define WINDOW_MAX_BYTES     (1u << 20)
 #define WINDOW_MIN_PKTS	     2u
 /* An ACK is asked for at least this often, so that the window keeps moving. */
-#define ACK_REQUEST_PKTS     32u
+#define ACK_REQUEST_PKTS 32u
 /* One queue pair's share of a burst, so that a long message can't starve the others. */
-#define OUTPUT_QUANTUM_PKTS  (LINK_BURST / 2)
+#define OUTPUT_QUANTUM_PKTS (LINK_BURST / 2)
 
 int requester_init(struct qp *qp)
 {
@@ -171,8 +171,8 @@ static int sum_lengths(const struct ibv_send_wr *wr, uint64_t *length)
 	return *length <= ENGINE_MSG_MAX ? 0 : -EINVAL;
 }
 
-static int check_wr(const struct requester *req, const struct ibv_send_wr *wr,
-	uint64_t *length)
+static int check_wr(
+	const struct requester *req, const struct ibv_send_wr *wr, uint64_t *length)
 {
 	switch (wr->opcode) {
 	case IBV_WR_SEND:
@@ -251,7 +251,8 @@ int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
 enum { MIDDLE = 0, FIRST = 1, LAST = 2, ONLY = FIRST | LAST };
 
 static const uint8_t request_opcodes[][4] = {
-	[IBV_WR_SEND] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST, WIRE_SEND_ONLY},
+	[IBV_WR_SEND] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST,
+		WIRE_SEND_ONLY},
 	[IBV_WR_SEND_WITH_IMM] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST_IMM,
 		WIRE_SEND_ONLY_IMM},
 	[IBV_WR_RDMA_WRITE] = {WIRE_WRITE_MIDDLE, WIRE_WRITE_FIRST, WIRE_WRITE_LAST,
@@ -284,7 +285,8 @@ static int gather(struct qp *qp, const struct sq_wqe *wqe, uint32_t len,
 		uint32_t n = MIN(len, s->length - off);
 
 		if (n) {
-			uint8_t *p = mr_resolve(mrs, s->lkey, qp->config.pd, s->addr + off, n, 0);
+			uint8_t *p = mr_resolve(
+				mrs, s->lkey, qp->config.pd, s->addr + off, n, 0);
 
 			if (!p)
 				return -EFAULT;
@@ -334,7 +336,8 @@ static bool wants_ack(struct requester *req, bool last, uint32_t in_flight)
 	return true;
 }
 
-static void count_request(struct qp *qp, const struct sq_wqe *wqe, uint32_t psn, bool last)
+static void count_request(
+	struct qp *qp, const struct sq_wqe *wqe, uint32_t psn, bool last)
 {
 	struct requester *req = &qp->req;
 	struct engine_stats *stats = &qp->engine->stats;

@@ -15,8 +15,8 @@
 
 int responder_init(struct qp *qp)
 {
-	qp->resp.wqe = calloc(1, sizeof(struct rq_wqe) +
-		rq_max_sge(qp->rq) * sizeof(struct ibv_sge));
+	qp->resp.wqe = calloc(
+		1, sizeof(struct rq_wqe) + rq_max_sge(qp->rq) * sizeof(struct ibv_sge));
 	return qp->resp.wqe ? 0 : -ENOMEM;
 }
 
@@ -122,8 +122,8 @@ static bool take_wqe(struct qp *qp)
 	return true;
 }
 
-static void complete_recv(struct qp *qp, const struct wire_packet *pkt,
-	enum ibv_wc_status status)
+static void complete_recv(
+	struct qp *qp, const struct wire_packet *pkt, enum ibv_wc_status status)
 {
 	struct responder *resp = &qp->resp;
 	uint32_t flags = pkt ? wire_opcodes[pkt->opcode].flags : 0;
@@ -193,8 +193,8 @@ static bool receive_send(struct qp *qp, const struct wire_packet *pkt)
 	if (status == IBV_WC_SUCCESS)
 		return true;
 	complete_recv(qp, NULL, status);
-	nak_fatal(qp, status == IBV_WC_LOC_LEN_ERR ?
-		WIRE_SYN_NAK_INVALID_REQUEST : WIRE_SYN_NAK_REMOTE_OPERATION);
+	nak_fatal(qp, status == IBV_WC_LOC_LEN_ERR ? WIRE_SYN_NAK_INVALID_REQUEST
+						   : WIRE_SYN_NAK_REMOTE_OPERATION);
 	return false;
 }
 
@@ -222,7 +222,8 @@ static bool receive_write(struct qp *qp, const struct wire_packet *pkt, uint32_t
 	if (!pkt->payload_len)
 		return true;
 	p = mr_resolve(qp->engine->mrs, resp->write_rkey, qp->config.pd,
-		resp->write_va + resp->received, pkt->payload_len, IBV_ACCESS_REMOTE_WRITE);
+		resp->write_va + resp->received, pkt->payload_len,
+		IBV_ACCESS_REMOTE_WRITE);
 	if (!p) {
 		nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
 		return false;
@@ -232,7 +233,8 @@ static bool receive_write(struct qp *qp, const struct wire_packet *pkt, uint32_t
 }
 
 /* Does the packet fit the message that is under way, and has it the right length? */
-static bool fits_message(const struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
+static bool fits_message(
+	const struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
 {
 	const struct responder *resp = &qp->resp;
 	uint32_t class = flags & WIRE_IS_REQUEST;
@@ -281,7 +283,8 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 		resp->received = 0;
 		resp->in_message = flags & WIRE_IS_REQUEST;
 	}
-	if (flags & WIRE_IS_SEND ? !receive_send(qp, pkt) : !receive_write(qp, pkt, flags))
+	if (flags & WIRE_IS_SEND ? !receive_send(qp, pkt)
+				 : !receive_write(qp, pkt, flags))
 		return;
 
 	resp->received += pkt->payload_len;

@@ -41,7 +41,8 @@ struct vrdma_counter {
  * Return: how many counters there are (which may be more than @max), or -EINVAL when
  *         @ctx is no vRDMA device
  */
-int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max);
+int vrdma_query_counters(
+	struct ibv_context *ctx, struct vrdma_counter *counters, int max);
 
 #ifdef __cplusplus
 }

@@ -4,8 +4,8 @@
  * socket), mem.h (two ends in memory, scripted, for tests).
  *
  * A link owns addresses, UDP, IP and the ICRC; the engine sees only what lies between
- * UDP header and ICRC. The link is driven by one thread at a time; the provider's
- * device lock sees to that.
+ * UDP header and ICRC. One thread at a time may send, and one at a time receive; the two
+ * may run concurrently. The provider's locks see to that.
  */
 #ifndef RDMA_IO_LINK_H
 #define RDMA_IO_LINK_H

@@ -21,7 +21,8 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 	return got;
 }
 
-static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+static int post_send(
+	struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
 {
 	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
 	struct device *dev = to_device(ibqp->context);
@@ -39,7 +40,8 @@ static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_sen
 	return -rc;
 }
 
-static int post_rq(struct device_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
+static int post_rq(
+	struct device_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
 	int rc = 0;
 
@@ -55,7 +57,8 @@ static int post_rq(struct device_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv
 	return -rc;
 }
 
-static int post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
+static int post_recv(
+	struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
 	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
 	struct device *dev = to_device(ibqp->context);
@@ -75,8 +78,8 @@ static int post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_rec
 	return rc;
 }
 
-static int post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
-	struct ibv_recv_wr **bad_wr)
+static int post_srq_recv(
+	struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
 	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
 

@@ -21,8 +21,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MODULE	      "device"
-#define FW_VERSION    "0.1.0"
+#define MODULE	   "device"
+#define FW_VERSION "0.1.0"
 /* Below the IP MTU: IPv6 40, UDP 8, BTH 12, RETH 16, ICRC 4; Linux' rxe takes 80 too. */
 #define HEADERS_BYTES 80
 
@@ -43,8 +43,9 @@ static uint64_t guid_of_link_be(const struct link *link)
 	return guid;
 }
 
-static int query_device_ex(struct ibv_context *ctx, const struct ibv_query_device_ex_input *in,
-	struct ibv_device_attr_ex *attr, size_t attr_size)
+static int query_device_ex(struct ibv_context *ctx,
+	const struct ibv_query_device_ex_input *in, struct ibv_device_attr_ex *attr,
+	size_t attr_size)
 {
 	struct ibv_device_attr *a = &attr->orig_attr;
 
@@ -70,7 +71,8 @@ static int query_device_ex(struct ibv_context *ctx, const struct ibv_query_devic
 	return 0;
 }
 
-static int query_port(struct ibv_context *ctx, uint8_t port_num, struct ibv_port_attr *attr)
+static int query_port(
+	struct ibv_context *ctx, uint8_t port_num, struct ibv_port_attr *attr)
 {
 	if (port_num != 1)
 		return EINVAL;
@@ -82,8 +84,9 @@ static int query_port(struct ibv_context *ctx, uint8_t port_num, struct ibv_port
 		.pkey_tbl_len = 1,
 		.max_msg_sz = ENGINE_MSG_MAX,
 		.active_width = 1,
-		.active_speed = 4, /* 10 Gb/s, as devices without a wire of their own say */
-		.phys_state = 5,   /* link up */
+		.active_speed =
+			4,	 /* 10 Gb/s, as devices without a wire of their own say */
+		.phys_state = 5, /* link up */
 		.link_layer = IBV_LINK_LAYER_ETHERNET,
 	};
 	return 0;
@@ -120,8 +123,8 @@ static const struct verbs_device_ops provider_ops = {
 	.uninit_device = uninit_device,
 };
 
-static struct verbs_device *make_verbs_device(const char *name, const struct link *link,
-	const char *gid_dir)
+static struct verbs_device *make_verbs_device(
+	const char *name, const struct link *link, const char *gid_dir)
 {
 	struct verbs_device *vdev = calloc(1, sizeof(*vdev));
 	/* libibverbs frees it before it calls uninit_device() */
@@ -152,7 +155,8 @@ static void init_lock(pthread_mutex_t *mutex)
 {
 	pthread_mutexattr_t attr;
 
-	/* Held for some microseconds at most, so it pays to spin a little before sleeping. */
+	/* Held for some microseconds at most, so it pays to spin a little before
+	 * sleeping. */
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
 	pthread_mutex_init(mutex, &attr);
@@ -160,8 +164,8 @@ static void init_lock(pthread_mutex_t *mutex)
 }
 
 /* Consumes @link and @gid_dir's folder on success. */
-static int make_context(const char *name, struct link *link, const char *gid_dir,
-	struct device **out)
+static int make_context(
+	const char *name, struct link *link, const char *gid_dir, struct device **out)
 {
 	struct verbs_device *vdev = make_verbs_device(name, link, gid_dir);
 	int cmd_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -173,8 +177,8 @@ static int make_context(const char *name, struct link *link, const char *gid_dir
 		goto err_vdev;
 	}
 	/* Takes a reference to vdev, and cmd_fd in any case. */
-	dev = verbs_init_and_alloc_context(&vdev->device, cmd_fd, dev, vctx,
-		RDMA_DRIVER_UNKNOWN);
+	dev = verbs_init_and_alloc_context(
+		&vdev->device, cmd_fd, dev, vctx, RDMA_DRIVER_UNKNOWN);
 	cmd_fd = -1;
 	if (!dev) {
 		rc = -ENOMEM;
@@ -250,18 +254,18 @@ err:
 
 /* Counters: the link's, then the engine's. */
 
-#define LINK_COUNTERS(X)  \
-	X(tx_packets)	  \
-	X(tx_bytes)	  \
-	X(tx_syscalls)	  \
-	X(tx_failed)	  \
-	X(rx_packets)	  \
-	X(rx_bytes)	  \
-	X(rx_syscalls)	  \
-	X(rx_runt)	  \
-	X(rx_bad_icrc)	  \
+#define LINK_COUNTERS(X)      \
+	X(tx_packets)         \
+	X(tx_bytes)           \
+	X(tx_syscalls)        \
+	X(tx_failed)          \
+	X(rx_packets)         \
+	X(rx_bytes)           \
+	X(rx_syscalls)        \
+	X(rx_runt)            \
+	X(rx_bad_icrc)        \
 	X(rx_icrc_unverified) \
-	X(rx_truncated)	  \
+	X(rx_truncated)       \
 	X(rx_overflow)
 
 int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max)
@@ -273,15 +277,17 @@ int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters
 		return -EINVAL;
 	dev = to_device(ctx);
 	engine_lock(dev);
-#define X(counter)                                                                  \
-	if (n < max)                                                                 \
-		counters[n] = (struct vrdma_counter){"link_" #counter, dev->link->stats.counter}; \
+#define X(counter)                                                   \
+	if (n < max)                                                 \
+		counters[n] = (struct vrdma_counter){                \
+			"link_" #counter, dev->link->stats.counter}; \
 	n++;
 	LINK_COUNTERS(X)
 #undef X
-#define X(counter)                                                                    \
-	if (n < max)                                                                   \
-		counters[n] = (struct vrdma_counter){#counter, engine_stats(dev->engine)->counter}; \
+#define X(counter)                                                     \
+	if (n < max)                                                   \
+		counters[n] = (struct vrdma_counter){                  \
+			#counter, engine_stats(dev->engine)->counter}; \
 	n++;
 	ENGINE_COUNTERS(X)
 #undef X

@@ -54,8 +54,9 @@ static int write_file(const char *dir, const char *name, const char *fmt, ...)
 
 static int make_folders(const char *dir)
 {
-	static const char *const names[] = {"ports", "ports/1", "ports/1/gids", "ports/1/pkeys",
-		"ports/1/gid_attrs", "ports/1/gid_attrs/types", "ports/1/gid_attrs/ndevs"};
+	static const char *const names[] = {"ports", "ports/1", "ports/1/gids",
+		"ports/1/pkeys", "ports/1/gid_attrs", "ports/1/gid_attrs/types",
+		"ports/1/gid_attrs/ndevs"};
 	char path[128];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -72,7 +73,8 @@ static int write_files(const struct link *link, const char *dir)
 	int rc;
 
 	rc = write_file(dir, "ports/1/gids/0",
-		"%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x\n",
+		"%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%"
+		"02x\n",
 		g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11],
 		g[12], g[13], g[14], g[15]);
 	if (!rc)

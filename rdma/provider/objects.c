@@ -47,9 +47,10 @@ static uint32_t pd_id(const struct ibv_pd *ibpd)
 
 /* Memory regions. */
 
-#define ACCESS_SUPPORTED                                                       \
+#define ACCESS_SUPPORTED                                                             \
 	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
-		IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND | IBV_ACCESS_RELAXED_ORDERING)
+		IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND |                      \
+		IBV_ACCESS_RELAXED_ORDERING)
 
 static int check_access(int access)
 {
@@ -62,8 +63,8 @@ static int check_access(int access)
 	return 0;
 }
 
-static struct ibv_mr *reg_mr(struct ibv_pd *ibpd, void *addr, size_t length, uint64_t iova,
-	int access)
+static struct ibv_mr *reg_mr(
+	struct ibv_pd *ibpd, void *addr, size_t length, uint64_t iova, int access)
 {
 	struct device *dev = to_device(ibpd->context);
 	struct mr region = {

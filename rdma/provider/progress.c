@@ -51,7 +51,8 @@ static void unlock_at(struct device *dev, uint64_t now, bool send_now)
 	}
 	atomic_store(&dev->deadline_ns, deadline);
 	pthread_mutex_unlock(&dev->lock);
-	/* Pairs with thread_sleep(), which sets sleeps_until_ns and then reads deadline_ns. */
+	/* Pairs with thread_sleep(), which sets sleeps_until_ns and then reads
+	 * deadline_ns. */
 	if (unlikely(deadline < atomic_load(&dev->sleeps_until_ns)))
 		wake(dev);
 }
@@ -104,7 +105,8 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 	if (until_ns != ENGINE_NO_DEADLINE) {
 		uint64_t ns = until_ns > now ? until_ns - now : 0;
 
-		ts = (struct timespec){(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
+		ts = (struct timespec){
+			(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
 		timeout = &ts;
 	}
 	ppoll(fds, packets ? 2 : 1, timeout, NULL);
@@ -118,8 +120,8 @@ static void sleep_until_needed(struct device *dev)
 	uint64_t deadline;
 
 	atomic_store(&dev->sleeps_until_ns, ENGINE_NO_DEADLINE);
-	/* Pairs with unlock_at(): either it sees that this thread sleeps, or this thread sees
-	 * its deadline. */
+	/* Pairs with unlock_at(): either it sees that this thread sleeps, or this thread
+	 * sees its deadline. */
 	deadline = atomic_load(&dev->deadline_ns);
 	atomic_store(&dev->sleeps_until_ns, deadline);
 	thread_sleep(dev, deadline, true);

@@ -34,15 +34,15 @@ struct device {
 
 	pthread_mutex_t lock;
 	struct engine *engine;
-	struct link_burst burst;   /* being sent; under lock */
-	uint32_t next_pd;	   /* under lock */
+	struct link_burst burst; /* being sent; under lock */
+	uint32_t next_pd;	 /* under lock */
 
 	pthread_mutex_t rx_lock;
 	struct link_rx rx[LINK_BURST]; /* under rx_lock */
 
 	/* progress.c: */
-	_Atomic uint64_t deadline_ns;  /* engine_deadline() as of the last unlock */
-	_Atomic uint64_t n_polls;      /* grows while somebody polls */
+	_Atomic uint64_t deadline_ns;	  /* engine_deadline() as of the last unlock */
+	_Atomic uint64_t n_polls;	  /* grows while somebody polls */
 	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
 	_Atomic bool stop;
 	int wake_fd;

@@ -19,14 +19,17 @@ const struct world_config world_default = {
 	.psn = 0xfffff0, /* soon wraps */
 };
 
-static void open_end(struct world_end *end, const struct world_config *config, struct rq *srq)
+static void open_end(
+	struct world_end *end, const struct world_config *config, struct rq *srq)
 {
 	struct qp_config qpc = {
 		.pd = WORLD_PD,
 		.type = IBV_QPT_RC,
 		.srq = srq,
-		.cap = {.max_send_wr = config->sq_depth, .max_recv_wr = config->rq_depth,
-			.max_send_sge = config->max_sge, .max_recv_sge = config->max_sge,
+		.cap = {.max_send_wr = config->sq_depth,
+			.max_recv_wr = config->rq_depth,
+			.max_send_sge = config->max_sge,
+			.max_recv_sge = config->max_sge,
 			.max_inline_data = 64},
 	};
 
@@ -60,15 +63,22 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 
 	memcpy(attr.ah_attr.grh.dgid.raw, peer->link->gid, 16);
 	assert_int_equal(qp_modify(end->qp, &attr,
-		IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), 0);
+				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
+					 IBV_QP_ACCESS_FLAGS),
+		0);
 	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(qp_modify(end->qp, &attr,
-		IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER), 0);
+	assert_int_equal(
+		qp_modify(end->qp, &attr,
+			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
+				IBV_QP_MIN_RNR_TIMER),
+		0);
 	attr.qp_state = IBV_QPS_RTS;
 	assert_int_equal(qp_modify(end->qp, &attr,
-		IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-			IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC), 0);
+				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
+					 IBV_QP_MAX_QP_RD_ATOMIC),
+		0);
 }
 
 void world_open(struct world *w, const struct world_config *config)
@@ -157,8 +167,8 @@ uint32_t world_reg(struct world_end *end, void *addr, size_t size, int access)
 	return key;
 }
 
-int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey,
-	unsigned int flags)
+int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size,
+	uint32_t lkey, unsigned int flags)
 {
 	struct ibv_sge sge = {.addr = (uintptr_t)addr, .length = size, .lkey = lkey};
 	struct ibv_send_wr wr = {
@@ -172,7 +182,8 @@ int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size, ui
 	return qp_post_send(end->qp, &wr);
 }
 
-int world_recv(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey)
+int world_recv(
+	struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey)
 {
 	struct ibv_sge sge = {.addr = (uintptr_t)addr, .length = size, .lkey = lkey};
 	struct ibv_recv_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1};

@@ -35,7 +35,7 @@ struct world_config {
 	uint8_t timeout;
 	uint8_t retry_cnt;
 	uint8_t rnr_retry;
-	uint32_t psn; /* of both directions */
+	uint32_t psn;	   /* of both directions */
 	struct rq *srq[2]; /* or NULL */
 };
 
@@ -52,9 +52,10 @@ void world_connect(struct world *w, int i, const struct world_config *config);
 void world_run(struct world *w, uint64_t until_ns);
 
 uint32_t world_reg(struct world_end *end, void *addr, size_t size, int access);
-int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey,
-	unsigned int flags);
-int world_recv(struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey);
+int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size,
+	uint32_t lkey, unsigned int flags);
+int world_recv(
+	struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey);
 /* The next completion; asserts that there is one. */
 struct ibv_wc world_wc(struct cq *cq);
 

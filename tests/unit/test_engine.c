@@ -42,8 +42,8 @@ static void check_stat_zero(const struct world *w)
 /* One message of @size bytes arrives whole, for sizes around every boundary. */
 static void send_sizes(void **state)
 {
-	static const uint32_t sizes[] = {0, 1, 3, 4, 1023, 1024, 1025, 2047, 2048, 2049, 65536,
-		65552, 1000003};
+	static const uint32_t sizes[] = {
+		0, 1, 3, 4, 1023, 1024, 1025, 2047, 2048, 2049, 65536, 65552, 1000003};
 	struct world w;
 	uint8_t *src = new_buf(BUF, 7), *dst = new_buf(BUF, 0);
 	uint32_t sk, rk;
@@ -57,7 +57,8 @@ static void send_sizes(void **state)
 		memset(dst, 0, BUF);
 		assert_int_equal(world_recv(&w.end[1], i, dst, BUF, rk), 0);
 		assert_int_equal(world_send(&w.end[0], i + 100, src, sizes[i], sk,
-			IBV_SEND_SIGNALED), 0);
+					 IBV_SEND_SIGNALED),
+			0);
 		world_run(&w, FOREVER);
 		wc = world_wc(w.end[1].rcq);
 		assert_int_equal(wc.status, IBV_WC_SUCCESS);
@@ -83,12 +84,15 @@ static void send_sizes(void **state)
 static void scatter_gather(void **state)
 {
 	struct world w;
-	uint8_t *src = new_buf(8192, 3), *dst = new_buf(8192, 0), *expect = new_buf(8192, 0);
+	uint8_t *src = new_buf(8192, 3), *dst = new_buf(8192, 0),
+		*expect = new_buf(8192, 0);
 	uint32_t sk, rk;
 	struct ibv_sge s[5], r[4];
-	struct ibv_send_wr swr = {.wr_id = 1, .sg_list = s, .num_sge = 5, .opcode = IBV_WR_SEND};
+	struct ibv_send_wr swr = {
+		.wr_id = 1, .sg_list = s, .num_sge = 5, .opcode = IBV_WR_SEND};
 	struct ibv_recv_wr rwr = {.wr_id = 2, .sg_list = r, .num_sge = 4};
-	static const uint32_t slen[] = {1, 0, 1500, 7, 3000}, rlen[] = {13, 0, 2000, 4096};
+	static const uint32_t slen[] = {1, 0, 1500, 7, 3000},
+			      rlen[] = {13, 0, 2000, 4096};
 	uint32_t off = 0, total = 0;
 
 	world_open(&w, &world_default);
@@ -142,7 +146,9 @@ static void immediate(void **state)
 	struct world w;
 	uint8_t src[16] = "0123456789abcde", dst[16] = {0};
 	struct ibv_sge sge = {.addr = (uintptr_t)src, .length = 16};
-	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .imm_data = 0x11223344,
+	struct ibv_send_wr wr = {.sg_list = &sge,
+		.num_sge = 1,
+		.imm_data = 0x11223344,
 		.opcode = IBV_WR_SEND_WITH_IMM};
 	struct ibv_wc wc;
 	uint32_t rk;
@@ -165,14 +171,16 @@ static void rdma_write(void **state)
 	struct world w;
 	uint8_t *src = new_buf(10000, 9), *dst = new_buf(10000, 0);
 	struct ibv_sge sge = {.addr = (uintptr_t)src, .length = 5000};
-	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
+	struct ibv_send_wr wr = {.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = IBV_WR_RDMA_WRITE,
 		.send_flags = IBV_SEND_SIGNALED};
 	struct ibv_wc wc;
 
 	world_open(&w, &world_default);
 	sge.lkey = world_reg(&w.end[0], src, 10000, 0);
-	wr.wr.rdma.rkey = world_reg(&w.end[1], dst, 10000,
-		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	wr.wr.rdma.rkey = world_reg(
+		&w.end[1], dst, 10000, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	wr.wr.rdma.remote_addr = (uintptr_t)dst + 100;
 	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
 	world_run(&w, FOREVER);
@@ -273,7 +281,8 @@ static void peer_gone(void **state)
 	world_send(&w.end[0], 2, buf, 4, sk, 0);
 	world_run(&w, FOREVER);
 	/* 8 timeouts of 4.096 us * 2^14 */
-	assert_in_range(w.now - start, 8 * (4096ull << 14), 8 * (4096ull << 14) + NSEC_PER_MSEC);
+	assert_in_range(
+		w.now - start, 8 * (4096ull << 14), 8 * (4096ull << 14) + NSEC_PER_MSEC);
 	assert_int_equal(engine_stats(w.end[0].engine)->ack_timeouts, 8);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_RETRY_EXC_ERR);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
@@ -370,8 +379,10 @@ static void illegal_transitions(void **state)
 
 	world_open(&w, &world_default);
 	attr.qp_state = IBV_QPS_INIT;
-	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX |
-		IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), -EINVAL);
+	assert_int_equal(qp_modify(w.end[0].qp, &attr,
+				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
+					 IBV_QP_ACCESS_FLAGS),
+		-EINVAL);
 	attr.qp_state = IBV_QPS_RTR;
 	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), -EINVAL);
 	attr.qp_state = IBV_QPS_SQE;
@@ -385,8 +396,10 @@ static void illegal_transitions(void **state)
 	attr.qp_state = IBV_QPS_RTS;
 	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), -EINVAL);
 	attr.qp_state = IBV_QPS_INIT; /* port 0 */
-	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX |
-		IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), -EINVAL);
+	assert_int_equal(qp_modify(w.end[0].qp, &attr,
+				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
+					 IBV_QP_ACCESS_FLAGS),
+		-EINVAL);
 	/* and back to work */
 	world_connect(&w, 0, &world_default);
 	world_close(&w);
@@ -435,10 +448,13 @@ static void lossy(const struct link_mem_script *script, enum ibv_mtu mtu)
 	for (int i = 0; i < 2; i++) {
 		dst[i] = new_buf(32 * LOSSY_SIZE, 0);
 		sk[i] = world_reg(&w.end[i], src, LOSSY_MSGS + LOSSY_SIZE, 0);
-		rk[i] = world_reg(&w.end[i], dst[i], 32 * LOSSY_SIZE, IBV_ACCESS_LOCAL_WRITE);
+		rk[i] = world_reg(
+			&w.end[i], dst[i], 32 * LOSSY_SIZE, IBV_ACCESS_LOCAL_WRITE);
 		for (int k = 0; k < 32; k++)
-			assert_int_equal(world_recv(&w.end[i], (uint64_t)k,
-				dst[i] + k * LOSSY_SIZE, LOSSY_SIZE, rk[i]), 0);
+			assert_int_equal(
+				world_recv(&w.end[i], (uint64_t)k,
+					dst[i] + k * LOSSY_SIZE, LOSSY_SIZE, rk[i]),
+				0);
 	}
 	while (got[0] < LOSSY_MSGS || got[1] < LOSSY_MSGS) {
 		uint64_t before = w.now;
@@ -447,14 +463,17 @@ static void lossy(const struct link_mem_script *script, enum ibv_mtu mtu)
 			struct world_end *end = &w.end[i];
 			struct ibv_wc wc;
 
-			while (posted[i] < LOSSY_MSGS && !world_send(end, 0, src + posted[i],
-				LOSSY_SIZE - (uint32_t)posted[i] * 7 % 5000, sk[i], 0))
+			while (posted[i] < LOSSY_MSGS &&
+				!world_send(end, 0, src + posted[i],
+					LOSSY_SIZE - (uint32_t)posted[i] * 7 % 5000,
+					sk[i], 0))
 				posted[i]++;
 			while (cq_poll(end->rcq, 1, &wc)) {
 				uint8_t *at = dst[i] + wc.wr_id * LOSSY_SIZE;
 
 				assert_int_equal(wc.status, IBV_WC_SUCCESS);
-				assert_int_equal(wc.byte_len, LOSSY_SIZE - got[i] * 7 % 5000);
+				assert_int_equal(
+					wc.byte_len, LOSSY_SIZE - got[i] * 7 % 5000);
 				assert_memory_equal(at, src + got[i], wc.byte_len);
 				got[i]++;
 				world_recv(end, wc.wr_id, at, LOSSY_SIZE, rk[i]);
@@ -467,8 +486,10 @@ static void lossy(const struct link_mem_script *script, enum ibv_mtu mtu)
 		assert_true(w.now < FOREVER);
 	}
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(engine_stats(w.end[i].engine)->rx_send_messages, LOSSY_MSGS);
-		assert_int_equal(engine_stats(w.end[i].engine)->tx_send_messages, LOSSY_MSGS);
+		assert_int_equal(
+			engine_stats(w.end[i].engine)->rx_send_messages, LOSSY_MSGS);
+		assert_int_equal(
+			engine_stats(w.end[i].engine)->tx_send_messages, LOSSY_MSGS);
 		free(dst[i]);
 	}
 	world_close(&w);
@@ -478,21 +499,27 @@ static void lossy(const struct link_mem_script *script, enum ibv_mtu mtu)
 static void loss(void **state)
 {
 	for (uint64_t seed = 1; seed <= 5; seed++)
-		lossy(&(struct link_mem_script){.seed = seed, .loss_ppm = 50000}, IBV_MTU_1024);
+		lossy(&(struct link_mem_script){.seed = seed, .loss_ppm = 50000},
+			IBV_MTU_1024);
 }
 
 static void reordering_and_duplication(void **state)
 {
 	for (uint64_t seed = 1; seed <= 5; seed++)
-		lossy(&(struct link_mem_script){.seed = seed, .reorder_ppm = 50000,
-			.duplicate_ppm = 50000}, IBV_MTU_256);
+		lossy(&(struct link_mem_script){.seed = seed,
+			      .reorder_ppm = 50000,
+			      .duplicate_ppm = 50000},
+			IBV_MTU_256);
 }
 
 static void everything_at_once(void **state)
 {
 	for (uint64_t seed = 1; seed <= 5; seed++)
-		lossy(&(struct link_mem_script){.seed = seed, .loss_ppm = 20000,
-			.reorder_ppm = 20000, .duplicate_ppm = 20000, .corrupt_ppm = 20000},
+		lossy(&(struct link_mem_script){.seed = seed,
+			      .loss_ppm = 20000,
+			      .reorder_ppm = 20000,
+			      .duplicate_ppm = 20000,
+			      .corrupt_ppm = 20000},
 			IBV_MTU_4096);
 }
 
@@ -501,7 +528,8 @@ static void everything_at_once(void **state)
 static void answers_from_nowhere(void **state)
 {
 	struct world w;
-	struct wire_packet pkt = {.opcode = WIRE_ACK, .pkey = WIRE_PKEY_DEFAULT,
+	struct wire_packet pkt = {.opcode = WIRE_ACK,
+		.pkey = WIRE_PKEY_DEFAULT,
 		.syndrome = WIRE_SYN_ACK_NO_CREDIT_LIMIT};
 	uint8_t buf[WIRE_HDR_MAX], data[4] = {0};
 	struct link_rx rx = {.data = buf};
@@ -563,7 +591,7 @@ static void every_opcode_every_length(void **state)
 		for (uint32_t len = 0; len <= 200; len++) {
 			struct link_rx rx = {.data = buf + 200 - len, .len = len};
 			uint32_t psn = world_default.psn +
-				(uint32_t)psn_off[len % ARRAY_SIZE(psn_off)];
+				       (uint32_t)psn_off[len % ARRAY_SIZE(psn_off)];
 			uint8_t *p = buf + 200 - len;
 
 			memset(buf, (int)len, 200);

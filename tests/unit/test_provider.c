@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define MSG  (256u << 10)
+#define MSG   (256u << 10)
 #define DEPTH 64
 
 struct end {
@@ -98,15 +98,22 @@ static void end_connect(struct end *e, const struct end *peer)
 	};
 
 	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-		IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS), 0);
+				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
+					 IBV_QP_ACCESS_FLAGS),
+		0);
 	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-		IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER), 0);
+	assert_int_equal(
+		ibv_modify_qp(e->qp, &attr,
+			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
+				IBV_QP_MIN_RNR_TIMER),
+		0);
 	attr.qp_state = IBV_QPS_RTS;
 	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-		IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-			IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC), 0);
+				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
+					 IBV_QP_MAX_QP_RD_ATOMIC),
+		0);
 	assert_int_equal(e->qp->state, IBV_QPS_RTS);
 }
 
@@ -121,8 +128,12 @@ static void post_recv(struct end *e)
 static void post_send(struct end *e, uint32_t size)
 {
 	struct ibv_sge sge = {(uintptr_t)e->buf, size, e->mr->lkey};
-	struct ibv_send_wr wr = {.wr_id = 8, .sg_list = &sge, .num_sge = 1,
-		.opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *bad;
+	struct ibv_send_wr wr = {.wr_id = 8,
+				   .sg_list = &sge,
+				   .num_sge = 1,
+				   .opcode = IBV_WR_SEND,
+				   .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 
 	assert_int_equal(ibv_post_send(e->qp, &wr, &bad), 0);
 }
@@ -364,8 +375,8 @@ static void idle_costs_nothing(void **state)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
 	poll(NULL, 0, 300);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-	used_ns = (after.tv_sec - before.tv_sec) * (int64_t)NSEC_PER_SEC +
-		after.tv_nsec - before.tv_nsec;
+	used_ns = (after.tv_sec - before.tv_sec) * (int64_t)NSEC_PER_SEC + after.tv_nsec -
+		  before.tv_nsec;
 	assert_true(used_ns < 10 * (int64_t)NSEC_PER_MSEC);
 	ibv_close_device(ctx);
 }
