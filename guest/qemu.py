@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One guest's QEMU: its command line, its process, its control connection.
+
+Used by guest/launch. All that passes between QEMU and the launcher goes over
+socket pairs that QEMU inherits, so that the only name in the file system is
+the vhost-user socket, and a dead QEMU is an end of file on each of them.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+
+PR_SET_PDEATHSIG = 1   # linux/prctl.h
+HUGE_PAGE_MIB = 2
+HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+
+# What is connected to the guest: {name: QEMU's device for it}. The numbers
+# are part of the contract with guest/initramfs/run-job.
+CHANNELS = {
+    "control": "virtserialport,nr=1",
+    "stdout": "virtserialport,nr=2",
+    "stderr": "virtserialport,nr=3",
+    "terminal": "virtconsole,nr=0",
+}
+
+
+def accelerator():
+    """Return "kvm" or "tcg".
+
+    The device node alone says too little: there are hosts whose /dev/kvm runs
+    only kernels made for it. Those have neither CPU flag.
+    """
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        flag = re.search(r"^flags\s*:.*\b(vmx|svm)\b", file.read(), re.M)
+    usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    return "kvm" if flag and usable else "tcg"
+
+
+def version(qemu):
+    """Return QEMU's version, such as "7.2.22". Raises OSError, ValueError."""
+    text = subprocess.run([qemu, "--version"], stdout=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, check=False,
+                          encoding="utf-8").stdout
+    found = re.match(r"QEMU emulator version (\d+\.\d+\.\d+)", text)
+    if not found:
+        raise ValueError(f"{qemu} --version does not answer as QEMU does")
+    return found[1]
+
+
+def free_huge_pages():
+    """Return how many huge pages of 2 MiB nobody has or has been promised."""
+    count = {}
+    for name in ("free", "resv"):
+        try:
+            with open(f"{HUGE_PAGES}/{name}_hugepages",
+                      encoding="utf-8") as file:
+                count[name] = int(file.read())
+        except OSError:
+            return 0
+    return count["free"] - count["resv"]
+
+
+def use_huge_pages(policy, memory_mib):
+    """Return whether the guest's memory is to be of huge pages.
+
+    @policy: "always", "never", or "auto": if there are enough
+    """
+    if policy == "auto":
+        return free_huge_pages() * HUGE_PAGE_MIB >= memory_mib
+    return policy == "always"
+
+
+def _escape(value):
+    """Return value as QEMU's option parser reads it back."""
+    return value.replace(",", ",,")
+
+
+def _network(args, accel, qemu_version):
+    """Return the options for the vhost-user port.
+
+    QEMU is the socket's server, so Open vSwitch may go and come back. It
+    reads the first connection's features before it starts the machine.
+    """
+    device = f"virtio-net-pci,netdev=net,mac={args.mac},romfile=," \
+             "mrg_rxbuf=on,rx_queue_size=1024,tx_queue_size=1024"
+    if args.mtu:
+        device += f",host_mtu={args.mtu}"
+    # Under TCG, QEMU before 10 crashes when a vhost-user device uses MSI-X.
+    if accel == "tcg" and int(qemu_version.split(".")[0]) < 10:
+        device += ",vectors=0"
+    return ["-chardev", "socket,id=vhost,server=on,wait=off,"
+            f"path={_escape(args.vhost_user)}",
+            "-netdev", "vhost-user,id=net,chardev=vhost",
+            "-device", device]
+
+
+def _channels(fds):
+    """Return the options for the virtio ports in @fds, {name: fd}."""
+    options = ["-device", "virtio-serial-pci,id=ports"]
+    for name, fd in fds.items():
+        options += ["-chardev", f"socket,id={name},fd={fd}",
+                    "-device", f"{CHANNELS[name]},bus=ports.0,chardev={name}"]
+    return options
+
+
+def command_line(args, machine, kernel, initrd_fd, fds, console):
+    """Return QEMU's argv.
+
+    @args:      the launcher's options
+    @machine:   what guest.json says: accelerator, version, huge pages
+    @initrd_fd: the initramfs
+    @fds:       {name: fd} of the virtio ports, and "qmp"
+    @console:   path of the serial console's log
+    """
+    accel = machine["accelerator"]
+    memory = f"memory-backend-memfd,id=memory,size={args.memory}M,share=on"
+    if machine["huge_pages"]:
+        memory += f",hugetlb=on,hugetlbsize={HUGE_PAGE_MIB}M"
+    ports = {name: fd for name, fd in fds.items() if name != "qmp"}
+    argv = [
+        args.qemu, "-nodefaults", "-no-user-config", "-display", "none",
+        # A panic means reboot (panic=-1), and a reboot ends QEMU.
+        "-no-reboot",
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+        "-name", f"guest={_escape(args.name)}",
+        "-object", memory,
+        "-machine", f"q35,accel={accel},memory-backend=memory",
+        "-cpu", "host" if accel == "kvm" else "max",
+        "-smp", str(args.cpus), "-m", str(args.memory),
+        "-kernel", kernel, "-initrd", f"/proc/self/fd/{initrd_fd}",
+        "-append", "console=ttyS0 panic=-1 oops=panic",
+        "-chardev", f"file,id=serial,path={_escape(console)}",
+        "-serial", "chardev:serial",
+        "-chardev", f"socket,id=qmp,fd={fds['qmp']}",
+        "-mon", "chardev=qmp,mode=control",
+        "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,"
+        "multidevs=remap",
+        "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
+    ]
+    argv += _channels(ports)
+    if args.vhost_user:
+        argv += _network(args, accel, machine["qemu"])
+    return argv
+
+
+def socket_pairs(names):
+    """Return ({name: our socket}, {name: QEMU's socket})."""
+    pairs = {name: socket.socketpair() for name in names}
+    return ({name: pair[0] for name, pair in pairs.items()},
+            {name: pair[1] for name, pair in pairs.items()})
+
+
+def start(argv, fds, log):
+    """Start QEMU, which dies with the launcher. Raises OSError.
+
+    @fds: descriptors that QEMU inherits
+    @log: file object that takes QEMU's own messages
+    """
+    launcher = os.getpid()
+    libc = ctypes.CDLL(None)
+
+    def die_with_launcher():
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != launcher:
+            os._exit(1)
+
+    # A session of its own, so that Ctrl-C reaches only the launcher.
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log,
+                            stderr=log, pass_fds=fds, start_new_session=True,
+                            preexec_fn=die_with_launcher)
+
+
+class Monitor:
+    """Asks QEMU for its vCPU threads: the answer also means "machine is up".
+
+    QEMU takes the commands at once, but answers only when it has made the
+    machine, and that waits for the vhost-user back end.
+
+    Source: QEMU docs/interop/qmp-spec.txt
+    """
+
+    def __init__(self, sock):
+        self.received = b""
+        self.vcpus = None
+        for command in ("qmp_capabilities", "query-cpus-fast"):
+            sock.sendall(json.dumps({"execute": command}).encode() + b"\n")
+
+    def take(self, data):
+        """Take what QEMU has sent."""
+        *lines, self.received = (self.received + data).split(b"\n")
+        for line in lines:
+            answer = json.loads(line).get("return")
+            if isinstance(answer, list):
+                self.vcpus = [vcpu["thread-id"] for vcpu in answer]
