@@ -115,6 +115,7 @@ void control_conn_failed(struct control *control, unsigned peer);
 int control_add_peer(struct control *control, const struct control_peer *peer);
 
 /** control_remove_peer() - take a peer off; its connection gets a BYE, conn_down follows
+ * soon. Until then the address cannot be added again (-EEXIST).
  * @address: as it was added
  * Return: 0, -EINVAL, or -ENOENT when there is no such peer
  */

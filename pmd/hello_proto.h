@@ -22,6 +22,7 @@
 #ifndef PMD_HELLO_PROTO_H
 #define PMD_HELLO_PROTO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,31 +68,39 @@ enum hello_type {
 #define HELLO_CAP_COALESCE	(1u << 2) /* several frames in one message */
 
 /*
- * Why a connection ended. The first part travels in BYE, the second is only known
- * locally. hello_reason_name() gives the name of the counter, hello_reason_text() a
- * sentence for the log.
+ * Why a connection ended. The first list travels in BYE, the second is only known
+ * locally: X(constant's end, number or nothing, name of the counter).
  */
-enum hello_reason {
-	HELLO_BYE_SHUTDOWN = 1,	      /* the driver is being closed */
-	HELLO_BYE_VERSION = 2,	      /* no common version */
-	HELLO_BYE_KEY_REQUIRED = 3,   /* the sender has a key, the receiver has none */
-	HELLO_BYE_KEY_UNEXPECTED = 4, /* the receiver has a key, the sender has none */
-	HELLO_BYE_AUTH = 5,	      /* wrong key, or a message was tampered with */
-	HELLO_BYE_UNKNOWN = 6,	      /* the receiver is not among the sender's peers */
-	HELLO_BYE_MALFORMED = 7,      /* a message that breaks the protocol */
-	HELLO_BYE_ENDPOINT = 8,	      /* endpoint values that the sender cannot use */
-	HELLO_BYE_DUPLICATE = 9,      /* another connection of the two serves already */
-	HELLO_BYE_TIMEOUT = 10,	      /* the receiver was silent for too long */
-	HELLO_BYE_RESOURCES = 11,     /* the sender has no room for another peer */
-	HELLO_BYE_QP = 12,	      /* the sender's queue pair failed */
-	HELLO_BYE_REMOVED = 13,	      /* the receiver was taken off the sender's peers */
-	HELLO_BYE_SELF = 14,	      /* the two are one driver */
-	HELLO_BYE_N,
+#define HELLO_BYE_LIST(X)                                                              \
+	X(SHUTDOWN, 1, shutdown)	     /* the driver is being closed */          \
+	X(VERSION, 2, version)		     /* no common version */                   \
+	X(KEY_REQUIRED, 3, key_required)     /* sender has a key, receiver has none */ \
+	X(KEY_UNEXPECTED, 4, key_unexpected) /* receiver has a key, sender has none */ \
+	X(AUTH, 5, auth)		     /* a proof or code was wrong */           \
+	X(UNKNOWN_PEER, 6, unknown_peer)     /* receiver is none of sender's peers */  \
+	X(MALFORMED, 7, malformed)	     /* receiver broke the protocol */         \
+	X(ENDPOINT, 8, endpoint)	     /* values that sender cannot use */       \
+	X(DUPLICATE, 9, duplicate)	     /* another connection serves already */   \
+	X(TIMEOUT, 10, timeout)		     /* receiver was silent for too long */    \
+	X(RESOURCES, 11, resources)	     /* no room, or no queue pairs */          \
+	X(QP_FAILED, 12, qp_failed)	     /* sender's queue pairs failed */         \
+	X(REMOVED, 13, removed)		     /* receiver was taken off the peers */    \
+	X(SELF, 14, self)		     /* the two are one driver */
+#define HELLO_END_LIST(X)                                                              \
+	X(CLOSED, closed)		     /* TCP ended without a BYE */             \
+	X(CONNECT, connect)		     /* TCP connection could not be made */    \
+	X(RESTARTED, restarted)		     /* the peer came as a new instance */     \
+	X(LIMIT, limit)			     /* too many unclaimed connections */
 
-	HELLO_END_CLOSED = HELLO_BYE_N, /* the TCP connection ended without a BYE */
-	HELLO_END_CONNECT,		/* the TCP connection could not be made */
-	HELLO_END_RESTARTED,		/* the peer came back as a new instance */
-	HELLO_END_LIMIT,		/* too many connections that nobody claimed */
+enum hello_reason {
+#define X(id, number, name) HELLO_BYE_##id = (number),
+	HELLO_BYE_LIST(X)
+#undef X
+	HELLO_BYE_N, /* one more than the last number */
+	HELLO_END_LAST_BYE = HELLO_BYE_N - 1,
+#define X(id, name) HELLO_END_##id,
+	HELLO_END_LIST(X)
+#undef X
 	HELLO_REASON_N,
 };
 
@@ -139,8 +148,8 @@ int hello_hdr_decode(const uint8_t *buf, struct hello_hdr *hdr);
 
 /** hello_hello_decode() - and the like: judge one body
  * @body: borrowed, @size bytes: the message without header and without code
- * Return: 0, or -EPROTO when the size or a value is out of bounds; then the result is
- *         not to be used
+ * Return: 0, or -EPROTO when it is malformed; then the result is not to be used. The
+ *         values of an endpoint are for hello_endpoint_check() to judge.
  */
 int hello_hello_decode(const uint8_t *body, size_t size, struct hello_hello *hello);
 int hello_endpoint_decode(const uint8_t *body, size_t size, struct hello_endpoint *ep);
@@ -161,15 +170,14 @@ size_t hello_bye_encode(uint8_t *buf, enum hello_reason reason, size_t mac_size)
 size_t hello_plain_encode(uint8_t *buf, enum hello_type type, size_t mac_size);
 
 /** hello_endpoint_check() - are all values of an endpoint within the protocol's bounds?
- * Return: 0 or -EPROTO
+ * @gid:  the address that its owner is reached at
+ * Return: NULL, or the name of the value that is not, such as "path MTU"
  */
-int hello_endpoint_check(const struct hello_endpoint *ep);
+const char *hello_endpoint_check(const struct hello_endpoint *ep, const uint8_t gid[16]);
 
-/** hello_reason_name() - a counter's name, such as "version"; never NULL */
-const char *hello_reason_name(enum hello_reason reason);
-/** hello_reason_text() - a phrase for people, as seen by the side that
- * closed (@remote is 0) or by the side that was told so in a BYE (1)
+/** hello_reason_text() - a phrase for people
+ * @by_peer: the peer ended the connection with this reason; else this side did
  */
-const char *hello_reason_text(enum hello_reason reason, int remote);
+const char *hello_reason_text(enum hello_reason reason, bool by_peer);
 
 #endif
