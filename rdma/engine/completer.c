@@ -74,7 +74,8 @@ static void acknowledge(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	while (req->tail != req->head) {
 		const struct sq_wqe *wqe = requester_wqe(req, req->tail);
 
-		if (psn_diff(psn_add(wqe->first_psn, wqe->n_pkts), psn) > 0)
+		/* Not psn_diff(): one message may span half of all PSNs. */
+		if (psn_add(psn, -wqe->first_psn) < wqe->n_pkts)
 			break;
 		completer_retire(qp, IBV_WC_SUCCESS);
 		/* a full completion queue ends the queue pair and its requests */

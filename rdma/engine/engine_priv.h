@@ -99,7 +99,7 @@ struct qp {
 	uint32_t qpn;
 	struct qp_config config;
 	struct rq *rq; /* config.srq or own */
-	enum ibv_qp_state state;
+	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
 	struct ibv_qp_attr attr; /* what qp_modify() was given */
 	uint32_t mtu;		 /* path MTU, bytes */
 	uint16_t sport_hash;

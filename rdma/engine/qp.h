@@ -32,6 +32,7 @@ int qp_create(struct engine *e, struct qp_config *config, struct qp **out);
 void qp_destroy(struct qp *qp);
 
 uint32_t qp_number(const struct qp *qp);
+/** qp_state() - may be called from any thread without the engine's lock */
 enum ibv_qp_state qp_state(const struct qp *qp);
 struct rq *qp_rq(const struct qp *qp);
 

@@ -276,6 +276,7 @@ int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters
 	if (verbs_get_device(ctx->device)->ops != &provider_ops)
 		return -EINVAL;
 	dev = to_device(ctx);
+	pthread_mutex_lock(&dev->rx_lock);
 	engine_lock(dev);
 #define X(counter)                                                   \
 	if (n < max)                                                 \
@@ -292,5 +293,6 @@ int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters
 	ENGINE_COUNTERS(X)
 #undef X
 	engine_unlock(dev);
+	pthread_mutex_unlock(&dev->rx_lock);
 	return n;
 }

@@ -34,15 +34,17 @@ static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
 	return &pd->ibv;
 }
 
-static int dealloc_pd(struct ibv_pd *ibpd)
+static struct device_pd *to_pd(struct ibv_pd *ibpd)
 {
-	free(container_of(ibpd, struct device_pd, ibv));
-	return 0;
+	return container_of(ibpd, struct device_pd, ibv);
 }
 
-static uint32_t pd_id(const struct ibv_pd *ibpd)
+static int dealloc_pd(struct ibv_pd *ibpd)
 {
-	return container_of(ibpd, struct device_pd, ibv)->id;
+	if (to_pd(ibpd)->n_users)
+		return EBUSY;
+	free(to_pd(ibpd));
+	return 0;
 }
 
 /* Memory regions. */
@@ -68,7 +70,7 @@ static struct ibv_mr *reg_mr(
 {
 	struct device *dev = to_device(ibpd->context);
 	struct mr region = {
-		.pd = pd_id(ibpd),
+		.pd = to_pd(ibpd)->id,
 		.access = access,
 		.iova = iova,
 		.length = length,
@@ -89,6 +91,7 @@ static struct ibv_mr *reg_mr(
 		free(mr);
 		return fail(rc);
 	}
+	to_pd(ibpd)->n_users++;
 	mr->vmr.ibv_mr.rkey = mr->vmr.ibv_mr.lkey;
 	mr->vmr.mr_type = IBV_MR_TYPE_MR;
 	mr->vmr.access = access;
@@ -102,11 +105,17 @@ static int dereg_mr(struct verbs_mr *vmr)
 	engine_lock(dev);
 	mr_deregister(engine_mrs(dev->engine), vmr->ibv_mr.lkey);
 	engine_unlock(dev);
+	to_pd(vmr->ibv_mr.pd)->n_users--;
 	free(container_of(vmr, struct device_mr, vmr));
 	return 0;
 }
 
 /* Completion queues. */
+
+static struct device_cq *to_cq(struct ibv_cq *ibcq)
+{
+	return container_of(ibcq, struct device_cq, vcq.cq);
+}
 
 static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 	struct ibv_comp_channel *channel, int comp_vector)
@@ -133,8 +142,10 @@ static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 
 static int destroy_cq(struct ibv_cq *ibcq)
 {
-	struct device_cq *cq = container_of(ibcq, struct device_cq, vcq.cq);
+	struct device_cq *cq = to_cq(ibcq);
 
+	if (cq->n_users)
+		return EBUSY;
 	cq_destroy(cq->cq);
 	pthread_spin_destroy(&cq->lock);
 	free(cq);
@@ -142,6 +153,11 @@ static int destroy_cq(struct ibv_cq *ibcq)
 }
 
 /* Shared receive queues. */
+
+static struct device_srq *to_srq(struct ibv_srq *ibsrq)
+{
+	return container_of(ibsrq, struct device_srq, vsrq.srq);
+}
 
 static int device_rq_init(struct device_rq *rq, struct rq *queue)
 {
@@ -157,7 +173,8 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 
 	if (!srq)
 		return fail(-ENOMEM);
-	rc = rq_create(pd_id(ibpd), init->attr.max_wr, MAX(init->attr.max_sge, 1u), &rq);
+	rc = rq_create(
+		to_pd(ibpd)->id, init->attr.max_wr, MAX(init->attr.max_sge, 1u), &rq);
 	if (rc) {
 		free(srq);
 		return fail(rc);
@@ -165,13 +182,14 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 	device_rq_init(&srq->rq, rq);
 	init->attr.max_wr = rq_depth(rq);
 	init->attr.max_sge = rq_max_sge(rq);
+	to_pd(ibpd)->n_users++;
 	srq->vsrq.srq_type = IBV_SRQT_BASIC;
 	return &srq->vsrq.srq;
 }
 
 static int query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr)
 {
-	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
+	struct device_srq *srq = to_srq(ibsrq);
 
 	*attr = (struct ibv_srq_attr){
 		.max_wr = rq_depth(srq->rq.rq),
@@ -182,8 +200,11 @@ static int query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr)
 
 static int destroy_srq(struct ibv_srq *ibsrq)
 {
-	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
+	struct device_srq *srq = to_srq(ibsrq);
 
+	if (srq->n_users)
+		return EBUSY;
+	to_pd(ibsrq->pd)->n_users--;
 	pthread_spin_destroy(&srq->rq.lock);
 	rq_destroy(srq->rq.rq);
 	free(srq);
@@ -191,6 +212,15 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 }
 
 /* Queue pairs. */
+
+static void count_users(struct ibv_qp *ibqp, int n)
+{
+	to_pd(ibqp->pd)->n_users += n;
+	to_cq(ibqp->send_cq)->n_users += n;
+	to_cq(ibqp->recv_cq)->n_users += n;
+	if (ibqp->srq)
+		to_srq(ibqp->srq)->n_users += n;
+}
 
 static void init_ibv_qp(struct ibv_qp *ibqp, struct ibv_pd *pd,
 	const struct ibv_qp_init_attr *init, uint32_t qpn)
@@ -214,7 +244,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	struct device *dev = to_device(pd->context);
 	struct device_qp *qp;
 	struct qp_config config = {
-		.pd = pd_id(pd),
+		.pd = to_pd(pd)->id,
 		.type = init->qp_type,
 		.sq_sig_all = init->sq_sig_all,
 		.cap = init->cap,
@@ -223,10 +253,10 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 
 	if (!init->send_cq || !init->recv_cq)
 		return fail(-EINVAL);
-	config.send_cq = container_of(init->send_cq, struct device_cq, vcq.cq)->cq;
-	config.recv_cq = container_of(init->recv_cq, struct device_cq, vcq.cq)->cq;
+	config.send_cq = to_cq(init->send_cq)->cq;
+	config.recv_cq = to_cq(init->recv_cq)->cq;
 	if (init->srq)
-		config.srq = container_of(init->srq, struct device_srq, vsrq.srq)->rq.rq;
+		config.srq = to_srq(init->srq)->rq.rq;
 	qp = calloc(1, sizeof(*qp));
 	if (!qp)
 		return fail(-ENOMEM);
@@ -241,6 +271,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	qp->sq_sig_all = init->sq_sig_all;
 	init->cap = config.cap;
 	init_ibv_qp(&qp->vqp.qp, pd, init, qp_number(qp->qp));
+	count_users(&qp->vqp.qp, 1);
 	return &qp->vqp.qp;
 }
 
@@ -279,8 +310,8 @@ static int query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
 /* Nobody may take completions while those of the queue pair are removed. */
 static void lock_cqs(struct ibv_qp *ibqp)
 {
-	struct device_cq *s = container_of(ibqp->send_cq, struct device_cq, vcq.cq);
-	struct device_cq *r = container_of(ibqp->recv_cq, struct device_cq, vcq.cq);
+	struct device_cq *s = to_cq(ibqp->send_cq);
+	struct device_cq *r = to_cq(ibqp->recv_cq);
 
 	pthread_spin_lock(s < r ? &s->lock : &r->lock);
 	if (s != r)
@@ -289,10 +320,9 @@ static void lock_cqs(struct ibv_qp *ibqp)
 
 static void unlock_cqs(struct ibv_qp *ibqp)
 {
-	pthread_spin_unlock(&container_of(ibqp->send_cq, struct device_cq, vcq.cq)->lock);
+	pthread_spin_unlock(&to_cq(ibqp->send_cq)->lock);
 	if (ibqp->send_cq != ibqp->recv_cq)
-		pthread_spin_unlock(
-			&container_of(ibqp->recv_cq, struct device_cq, vcq.cq)->lock);
+		pthread_spin_unlock(&to_cq(ibqp->recv_cq)->lock);
 }
 
 static int destroy_qp(struct ibv_qp *ibqp)
@@ -305,6 +335,7 @@ static int destroy_qp(struct ibv_qp *ibqp)
 	qp_destroy(qp->qp);
 	engine_unlock(dev);
 	unlock_cqs(ibqp);
+	count_users(ibqp, -1);
 	pthread_spin_destroy(&qp->rq.lock);
 	pthread_cond_destroy(&ibqp->cond);
 	pthread_mutex_destroy(&ibqp->mutex);

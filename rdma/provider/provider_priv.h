@@ -49,9 +49,12 @@ struct device {
 	pthread_t thread;
 };
 
+/* Objects that others are built on count them in n_users and can't go before them. */
+
 struct device_pd {
 	struct ibv_pd ibv;
 	uint32_t id;
+	_Atomic int n_users;
 };
 
 struct device_mr {
@@ -62,6 +65,7 @@ struct device_cq {
 	struct verbs_cq vcq;
 	struct cq *cq;
 	pthread_spinlock_t lock;
+	_Atomic int n_users;
 };
 
 /* A receive queue, of a queue pair or shared, and its producers' lock. */
@@ -73,7 +77,7 @@ struct device_rq {
 struct device_srq {
 	struct verbs_srq vsrq;
 	struct device_rq rq;
-	uint32_t limit;
+	_Atomic int n_users;
 };
 
 struct device_qp {

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define FOREVER (3600 * NSEC_PER_SEC)
@@ -629,6 +631,43 @@ static void every_opcode_every_length(void **state)
 	free(dst);
 }
 
+/* The longest message at the smallest path MTU takes half of all PSNs. Its memory is a
+ * few pages, mapped again and again.
+ */
+static void longest_message(void **state)
+{
+	struct world_config config = world_default;
+	const size_t size = 1ul << 31, piece = 8ul << 20;
+	int fd = memfd_create("longest", MFD_CLOEXEC);
+	struct world w;
+	uint8_t *buf;
+	uint32_t key[2];
+
+	assert_int_equal(ftruncate(fd, (off_t)piece), 0);
+	buf = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		0);
+	assert_ptr_not_equal(buf, MAP_FAILED);
+	for (size_t off = 0; off < size; off += piece)
+		assert_ptr_equal(mmap(buf + off, piece, PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_FIXED, fd, 0),
+			buf + off);
+
+	config.mtu = IBV_MTU_256;
+	world_open(&w, &config);
+	for (int i = 0; i < 2; i++)
+		key[i] = world_reg(&w.end[i], buf, size, IBV_ACCESS_LOCAL_WRITE);
+	world_recv(&w.end[1], 1, buf, 1u << 31, key[1]);
+	assert_int_equal(
+		world_send(&w.end[0], 1, buf, 1u << 31, key[0], IBV_SEND_SIGNALED), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[1].rcq).byte_len, 1u << 31);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+	assert_int_equal(engine_stats(w.end[0].engine)->tx_request_packets, 1 << 23);
+	world_close(&w);
+	munmap(buf, size);
+	close(fd);
+}
+
 /* Several queue pairs share one receive queue; a long message in the middle of its
  * buffer does not disturb the others.
  */
@@ -682,6 +721,7 @@ int main(void)
 		cmocka_unit_test(illegal_transitions),
 		cmocka_unit_test(send_queue_drain),
 		cmocka_unit_test(shared_receive_queue),
+		cmocka_unit_test(longest_message),
 		cmocka_unit_test(loss),
 		cmocka_unit_test(reordering_and_duplication),
 		cmocka_unit_test(everything_at_once),

@@ -71,6 +71,10 @@ static void end_open(struct end *e, const char *addr)
 
 static void end_close(struct end *e)
 {
+	/* what others are built on can't go first */
+	assert_int_equal(ibv_destroy_srq(e->srq), EBUSY);
+	assert_int_equal(ibv_destroy_cq(e->scq), EBUSY);
+	assert_int_equal(ibv_dealloc_pd(e->pd), EBUSY);
 	assert_int_equal(ibv_destroy_qp(e->qp), 0);
 	assert_int_equal(ibv_destroy_srq(e->srq), 0);
 	assert_int_equal(ibv_destroy_cq(e->scq), 0);
