@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * rdma/io/udp for a test in another language: opens a link on the address that is its
+ * argument, answers "ready IFNAME IP_MTU" (or "error ERRNO"), and then, line by line:
+ *
+ *   packet DST SPORT_HASH HDR_LEN HEX   add to the burst: BTH to pad, payload in two
+ * pieces send                                send the burst; answers "sent" recv N
+ * TIMEOUT_MS                   answers a line "SRC ECN HEX" for each packet, and "end"
+ * after N or when none came for that long stats                               JSON: the
+ * link's counters
+ */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hex.h"
+#include "lib/util.h"
+#include "rdma/io/gid.h"
+#include "rdma/io/udp.h"
+
+#define PACKET_MAX 9216
+
+static struct link_burst burst;
+static uint8_t payload[LINK_BURST][PACKET_MAX];
+
+static void piece_add(struct link_tx *tx, uint8_t *base, size_t size)
+{
+	burst.iov[burst.n_iovs++] = (struct iovec){base, size};
+	tx->n_iov++;
+	tx->payload_len += (uint32_t)size;
+}
+
+static void do_packet(const char *args)
+{
+	static char hex[2 * PACKET_MAX + 1];
+	struct link_tx *tx = &burst.pkt[burst.n_pkts];
+	uint8_t *data = payload[burst.n_pkts];
+	char dst[64];
+	uint32_t scope;
+	int size, rest;
+
+	*tx = (struct link_tx){.iov_first = (uint16_t)burst.n_iovs};
+	if (burst.n_pkts == LINK_BURST ||
+		sscanf(args, "%63s %hu %hhu %18432s", dst, &tx->sport_hash, &tx->hdr_len,
+			hex) != 4)
+		exit(2);
+	size = hex_read(hex, data, PACKET_MAX);
+	if (size < tx->hdr_len || tx->hdr_len > WIRE_HDR_MAX ||
+		gid_parse(dst, tx->dgid, &scope) < 0)
+		exit(2);
+	memcpy(tx->hdr, data, tx->hdr_len);
+	tx->pad = data[1] >> 4 & 3;
+	rest = size - tx->hdr_len - tx->pad;
+	data += tx->hdr_len;
+	piece_add(tx, data, (size_t)(rest / 2));
+	piece_add(tx, data + rest / 2, (size_t)(rest - rest / 2));
+	burst.n_pkts++;
+}
+
+static void do_send(struct link *link)
+{
+	link->ops->send(link, &burst);
+	burst.n_pkts = 0;
+	burst.n_iovs = 0;
+	printf("sent\n");
+}
+
+static void rx_print(const struct link_rx *rx)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(AF_INET6, rx->sgid, text, sizeof(text));
+	printf("%s %d ", text, rx->ecn);
+	hex_print(rx->data, rx->len);
+	printf("\n");
+}
+
+static void do_recv(struct link *link, const char *args)
+{
+	struct pollfd pfd = {.fd = link->fd, .events = POLLIN};
+	struct link_rx rx[LINK_BURST];
+	int n, left, timeout_ms;
+
+	if (sscanf(args, "%d %d", &left, &timeout_ms) != 2)
+		exit(2);
+	while (left > 0) {
+		n = link->ops->recv(link, rx, MIN(left, LINK_BURST));
+		if (n == 0 && poll(&pfd, 1, timeout_ms) == 0)
+			break;
+		for (int i = 0; i < n; i++)
+			rx_print(&rx[i]);
+		left -= n;
+	}
+	printf("end\n");
+}
+
+#define STAT(name)                                                               \
+	printf("%s\"" #name "\": %llu", separator, (unsigned long long)s->name), \
+		separator = ", "
+
+static void do_stats(const struct link *link)
+{
+	const struct link_stats *s = &link->stats;
+	const char *separator = "{";
+
+	STAT(tx_packets);
+	STAT(tx_bytes);
+	STAT(tx_syscalls);
+	STAT(tx_failed);
+	STAT(rx_packets);
+	STAT(rx_bytes);
+	STAT(rx_syscalls);
+	STAT(rx_runt);
+	STAT(rx_bad_icrc);
+	STAT(rx_icrc_unverified);
+	STAT(rx_truncated);
+	STAT(rx_overflow);
+	printf("}\n");
+}
+
+int main(int argc, char **argv)
+{
+	struct link *link;
+	char *line = NULL;
+	size_t room = 0;
+	int err;
+
+	if (argc != 2)
+		return 2;
+	err = link_udp_open(argv[1], &link);
+	if (err) {
+		printf("error %d\n", -err);
+		return 1;
+	}
+	printf("ready %s %u\n", link->ifname, link->ip_mtu);
+	fflush(stdout);
+	while (getline(&line, &room, stdin) > 0) {
+		if (!strncmp(line, "packet ", 7))
+			do_packet(line + 7);
+		else if (!strcmp(line, "send\n"))
+			do_send(link);
+		else if (!strncmp(line, "recv ", 5))
+			do_recv(link, line + 5);
+		else if (!strcmp(line, "stats\n"))
+			do_stats(link);
+		else
+			return 2;
+		fflush(stdout);
+	}
+	free(line);
+	link_close(link);
+	return 0;
+}

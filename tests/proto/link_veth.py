@@ -1,0 +1,262 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The UDP link on a wire: what the kernel makes of its bursts, captured behind a veth
+pair and judged by scapy; and scapy's packets, as the link takes them.
+
+The veth's segmentation offload is off, so what GSO sends are cut up before the wire, as a
+NIC without that offload has it: the IPv4 identification of each, which the ICRC covers,
+is then real.
+
+Usage: link_veth.py LINK_TOOL
+"""
+
+import json
+import random
+import socket
+import sys
+import unittest
+
+import net
+import roce
+from roce import BTH, IP, IPv6, UDP
+
+TOOL = sys.argv[1]
+ETH_P_ALL = 3
+WAIT_S = 10  # for a packet that is on its way; never reached
+
+
+def setUpModule():
+    global veth
+    veth = net.Veth()
+    net.run("ethtool", "-K", "v0", "tx", "off")  # and with it segmentation
+    net.run(*veth.in_peer(), "ethtool", "-K", "v1", "gro", "off")
+
+
+class Link(net.Tool):
+    def __init__(self, addr, prefix=()):
+        super().__init__([*prefix, TOOL, addr])
+        word, self.ifname, self.mtu = self.answer().split()
+        assert word == "ready"
+
+    def send(self, dst, packets, sport_hash=0):
+        for hdr_len, data in packets:
+            self.tell(f"packet {dst} {sport_hash} {hdr_len} {data.hex()}")
+        self.ask("send")
+
+    def recv(self, n, timeout_ms=WAIT_S * 1000):
+        found = []
+        line = self.ask(f"recv {n} {timeout_ms}")
+        while line != "end":
+            src, ecn, data = line.split()
+            found.append((src, int(ecn), bytes.fromhex(data)))
+            line = self.answer()
+        return found
+
+    def stats(self):
+        return json.loads(self.ask("stats"))
+
+
+def packet(rng, size, psn, opcode=0x04):
+    """(header length, BTH to pad) of a packet with this much payload."""
+    values = {"psn": psn, "dest_qpn": 0x11, "pkey": 0xffff, "rkey": 5, "va": 0x1000}
+    if size:
+        bth = roce.transport(opcode, values, rng.randbytes(size))
+    else:
+        bth = roce.transport(opcode, values)
+    bth[BTH].icrc = 0
+    data = bytes(bth)[:-4]
+    return len(data) - size - -size % 4, data
+
+
+class OnTheWire(unittest.TestCase):
+    def setUp(self):
+        self.rng = random.Random(2)
+
+    def link(self, *args):
+        link = Link(*args)
+        self.addCleanup(link.close)
+        return link
+
+    def capture(self):
+        sock = veth.peer_socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        sock.bind(("v1", ETH_P_ALL))
+        sock.settimeout(WAIT_S)
+        self.addCleanup(sock.close)
+        return sock
+
+    @staticmethod
+    def captured(sock, n):
+        """The next n packets that are RoCE; MLD and the like may be among them."""
+        found = []
+        while len(found) < n:
+            data, where = sock.recvfrom(65536)
+            ip = (IP if data[0] >> 4 == 4 else IPv6)(data)
+            if where[2] == socket.PACKET_HOST and UDP in ip and ip[UDP].dport == roce.PORT:
+                found.append((ip, data))
+        return found
+
+    def judge(self, ip, data, sent, ids):
+        """A captured packet: addresses, length, DF, UDP checksum, content and ICRC."""
+        version = 4 if isinstance(ip, IP) else 6
+        addr = veth.addr4 if version == 4 else veth.addr6
+        self.assertEqual((ip.src, ip.dst), addr)
+        self.assertGreaterEqual(ip[UDP].sport, 0xc000)
+        if version == 4:
+            self.assertEqual(ip.flags, "DF")
+            self.assertEqual(ip.len, len(data))
+            self.assertIn(ip.id, ids)
+        udp = data[20 if version == 4 else 40:]
+        self.assertEqual(ip[UDP].len, len(udp))
+        self.assertEqual(udp[8:-4], sent)
+        self.assertEqual(udp[-4:], roce.icrc(ip, sent), "ICRC")
+        checksum = ip[UDP].chksum
+        del ip[UDP].chksum
+        self.assertEqual(type(ip)(bytes(ip))[UDP].chksum, checksum, "UDP checksum")
+
+    def send_and_judge(self, packets, ids=None):
+        for addr in veth.addr4, veth.addr6:
+            sock = self.capture()
+            link = self.link(addr[0])
+            link.send(addr[1], packets)
+            found = self.captured(sock, len(packets))
+            for i, ((ip, data), (_, sent)) in enumerate(zip(found, packets)):
+                self.judge(ip, data, sent, ids[i] if ids else range(64))
+            self.assertEqual(link.stats()["tx_failed"], 0)
+            self.assertEqual(link.stats()["tx_packets"], len(packets))
+            link.close()
+            sock.close()
+
+    def test_single(self):
+        """A packet alone has the identification 0."""
+        for size in 0, 1, 2, 3, 4, 100, 4096:
+            self.send_and_judge([packet(self.rng, size, size)], [[0]])
+
+    def test_message(self):
+        """A message of 15 packets and a shorter one: identifications 0, 1, 2..."""
+        sizes = [4096] * 14 + [1001]
+        self.send_and_judge([packet(self.rng, size, i) for i, size in enumerate(sizes)],
+                            [[i] for i in range(15)])
+
+    def test_most_segments(self):
+        """64 in one send; 64 KiB of large ones take two."""
+        self.send_and_judge([packet(self.rng, 64, i) for i in range(64)],
+                            [[i] for i in range(64)])
+        self.send_and_judge([packet(self.rng, 4096, i) for i in range(16)],
+                            [[i % 15] for i in range(16)])
+
+    def test_every_opcode(self):
+        packets = []
+        for i, opcode in enumerate(roce.HEADERS):
+            size = 0 if opcode in roce.NO_PAYLOAD else self.rng.randint(0, 300)
+            packets.append(packet(self.rng, size, i, opcode))
+        self.send_and_judge(packets)
+
+    def test_mixtures(self):
+        """Whatever may stand side by side in a burst."""
+        for _ in range(30):
+            sizes = [self.rng.choice([0, 8, 8, 500, 1024, 1024, 4096])
+                     for _ in range(self.rng.randint(1, 64))]
+            if self.rng.random() < 0.5:
+                sizes.sort(reverse=True)
+            self.send_and_judge([packet(self.rng, size, i) for i, size in enumerate(sizes)])
+
+    def test_between_links(self):
+        """Two links; the receiver checks what it can (over IPv6 the ICRC)."""
+        for addr in veth.addr4, veth.addr6:
+            sender, receiver = self.link(addr[0]), self.link(addr[1], veth.in_peer())
+            self.assertEqual((sender.ifname, sender.mtu), ("v0", "9000"))
+            packets = [packet(self.rng, size, i)
+                       for i, size in enumerate([4096] * 30 + [0, 8, 1023])]
+            sender.send(addr[1], packets)
+            self.assertEqual([data for _, _, data in receiver.recv(len(packets))],
+                             [data for _, data in packets])
+            stats = receiver.stats()
+            self.assertEqual(stats["rx_packets"], len(packets))
+            self.assertEqual(stats["rx_bad_icrc"], 0)
+            sender.close()
+            receiver.close()
+
+
+class FromScapy(unittest.TestCase):
+    """Packets of another implementation, raw from the peer's end of the wire."""
+
+    def setUp(self):
+        self.rng = random.Random(3)
+        self.sock = veth.peer_socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.sock.bind(("v1", 0))
+        self.addCleanup(self.sock.close)
+
+    def transmit(self, ip):
+        kind = 0x0800 if isinstance(ip, IP) else 0x86dd
+        macs = [bytes.fromhex(mac.replace(":", "")) for mac in veth.macs]
+        self.sock.send(macs[0] + macs[1] + kind.to_bytes(2, "big") + bytes(ip))
+
+    def sample(self, version, data, icrc=None, **udp):
+        addr = veth.addr4 if version == 4 else veth.addr6
+        if version == 4:
+            ip = IP(src=addr[1], dst=addr[0], flags="DF", id=0x4321, tos=2)
+        else:
+            ip = IPv6(src=addr[1], dst=addr[0], tc=2)
+        ip = ip / UDP(sport=0xc0de, dport=roce.PORT, **udp)
+        return ip / roce.Raw(data + (roce.icrc(ip, data) if icrc is None else icrc))
+
+    def receive(self, version, ips, n):
+        link = Link((veth.addr4 if version == 4 else veth.addr6)[0])
+        self.addCleanup(link.close)
+        for ip in ips:
+            self.transmit(ip)
+        # one good packet behind them shows that all have arrived
+        last = packet(self.rng, 12, 999)[1]
+        self.transmit(self.sample(version, last))
+        found = link.recv(n + 1)
+        self.assertEqual(len(found), n + 1)
+        self.assertEqual(found[-1][2], last)
+        stats = link.stats()
+        link.close()
+        return found[:-1], stats
+
+    def test_every_opcode(self):
+        for version in 4, 6:
+            sent = []
+            for i, opcode in enumerate(roce.HEADERS):
+                size = 0 if opcode in roce.NO_PAYLOAD else self.rng.randint(0, 3000)
+                sent.append(packet(self.rng, size, i, opcode)[1])
+            ips = [self.sample(version, data) for data in sent]
+            found, stats = self.receive(version, ips, len(sent))
+            self.assertEqual([data for _, _, data in found], sent)
+            self.assertEqual({ecn for _, ecn, _ in found}, {2})
+            source = "::ffff:" + veth.addr4[1] if version == 4 else veth.addr6[1]
+            self.assertEqual({src for src, _, _ in found}, {source})
+            self.assertEqual(stats["rx_bad_icrc"], 0)
+
+    def test_no_udp_checksum(self):
+        """RoCE NICs leave the UDP checksum out, over IPv6 too."""
+        for version in 4, 6:
+            data = packet(self.rng, 100, 1)[1]
+            found, _ = self.receive(version, [self.sample(version, data, chksum=0)], 1)
+            self.assertEqual(found[0][2], data)
+
+    def test_wrong_icrc(self):
+        ips = []
+        for i in range(20):
+            good = self.sample(6, packet(self.rng, i, i)[1])
+            data = bytearray(bytes(good[roce.Raw]))
+            bit = self.rng.randrange(8 * len(data))
+            if bit // 8 == 4:  # not covered
+                continue
+            data[bit // 8] ^= 1 << bit % 8
+            ips.append(self.sample(6, bytes(data[:-4]), bytes(data[-4:])))
+        _, stats = self.receive(6, ips, 0)
+        self.assertEqual(stats["rx_bad_icrc"], len(ips))
+
+    def test_wrong_udp_checksum(self):
+        """Over IPv4 it is all that guards the packet."""
+        data = packet(self.rng, 100, 1)[1]
+        _, stats = self.receive(4, [self.sample(4, data, chksum=0x1234)], 0)
+        self.assertEqual(stats["rx_packets"], 1)
+
+
+if __name__ == "__main__":
+    net.enter()
+    del sys.argv[1]
+    unittest.main(verbosity=2)
