@@ -240,6 +240,7 @@ find_schema()
 find_driver()
 {
 	DRIVER=$ROOT/build/pmd/librte_net_vrdma.so
+	[ -z "${VRDMA_STANDIN:-}" ] || TSO=false
 	[ -z "${VRDMA_STANDIN:-}" ] || DRIVER=/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_af_packet.so
 	[ -r "$DRIVER" ] || node_die "the driver is not built: $DRIVER (run scripts/setup.sh)"
 	DRIVER=$(readlink -f "$DRIVER")
