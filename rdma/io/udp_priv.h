@@ -36,9 +36,8 @@ struct udp_tx {
 	struct udp_run run[LINK_BURST];
 	struct mmsghdr msg[LINK_BURST];
 	union gid_sockaddr to[LINK_BURST];
-	union {
-		char buf[CMSG_SPACE(sizeof(uint16_t))];
-		struct cmsghdr align;
+	struct {
+		_Alignas(struct cmsghdr) char buf[CMSG_SPACE(sizeof(uint16_t))];
 	} control[LINK_BURST];
 	struct iovec iov[2 * LINK_BURST + LINK_BURST_IOVS];
 	uint8_t scratch[LINK_BURST * (WIRE_HDR_MAX + LINK_TAIL_MAX)];
@@ -48,10 +47,8 @@ struct udp_tx {
 
 struct udp_rx_buffer {
 	union gid_sockaddr from;
-	union {
-		char buf[CMSG_SPACE(sizeof(int)) * 2 + CMSG_SPACE(sizeof(uint32_t))];
-		struct cmsghdr align;
-	} control;
+	/* GRO's segment size, the count of drops, TOS or traffic class */
+	_Alignas(struct cmsghdr) char control[3 * CMSG_SPACE(sizeof(int))];
 	uint32_t size;	   /* bytes that the kernel put in */
 	uint32_t segment;  /* bytes of each packet in it; the last may be shorter */
 	uint32_t consumed; /* bytes handed out so far */

@@ -27,8 +27,8 @@ static void slots_reset(struct udp_rx *rx)
 			.msg_namelen = sizeof(buf->from),
 			.msg_iov = &rx->iov[i],
 			.msg_iovlen = 1,
-			.msg_control = buf->control.buf,
-			.msg_controllen = sizeof(buf->control.buf),
+			.msg_control = buf->control,
+			.msg_controllen = sizeof(buf->control),
 		};
 	}
 }
