@@ -16,6 +16,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -176,9 +177,13 @@ static int make_context(
 		rc = vdev ? -errno : -ENOMEM;
 		goto err_vdev;
 	}
-	/* Takes a reference to vdev, and cmd_fd in any case. */
-	dev = verbs_init_and_alloc_context(
-		&vdev->device, cmd_fd, dev, vctx, RDMA_DRIVER_UNKNOWN);
+	/*
+	 * Takes a reference to vdev, and cmd_fd in any case. The macro around it in
+	 * driver.h computes the offset by way of a null pointer, which UBSan refuses.
+	 */
+	dev = _verbs_init_and_alloc_context(&vdev->device, cmd_fd, sizeof(*dev),
+		(struct verbs_context *)offsetof(struct device, vctx),
+		RDMA_DRIVER_UNKNOWN);
 	cmd_fd = -1;
 	if (!dev) {
 		rc = -ENOMEM;
