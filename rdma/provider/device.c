@@ -64,6 +64,10 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_cqe = CQ_DEPTH_MAX;
 	a->max_mr = MR_MAX / 2;
 	a->max_pd = DEVICE_PD_MAX;
+	a->max_qp_rd_atom = ENGINE_RD_MAX;
+	a->max_qp_init_rd_atom = ENGINE_RD_MAX;
+	a->max_res_rd_atom = ENGINE_RD_MAX * (ENGINE_QP_MAX / 2);
+	a->atomic_cap = IBV_ATOMIC_GLOB;
 	a->max_srq = DEVICE_SRQ_MAX;
 	a->max_srq_wr = RQ_DEPTH_MAX;
 	a->max_srq_sge = RQ_SGE_MAX;
