@@ -1,35 +1,28 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The UDP link on a wire: what the kernel makes of its bursts, captured behind a veth
-pair and judged by scapy; and scapy's packets, as the link takes them.
-
-The veth's segmentation offload is off, so what GSO sends are cut up before the wire, as a
-NIC without that offload has it: the IPv4 identification of each, which the ICRC covers,
-is then real.
+pair (net.py) and judged by scapy; and scapy's packets, as the link takes them. Bursts
+are cut up before the wire, so the IPv4 identification of each packet, which the ICRC
+covers, is real.
 
 Usage: link_veth.py LINK_TOOL
 """
 
 import json
 import random
-import socket
 import sys
 import unittest
 
 import net
 import roce
-from roce import BTH, IP, IPv6, UDP
+from roce import BTH, IP, UDP
 
 TOOL = sys.argv[1]
-ETH_P_ALL = 3
-WAIT_S = 10  # for a packet that is on its way; never reached
 
 
 def setUpModule():
     global veth
     veth = net.Veth()
-    net.run("ethtool", "-K", "v0", "tx", "off")  # and with it segmentation
-    net.run(*veth.in_peer(), "ethtool", "-K", "v1", "gro", "off")
 
 
 class Link(net.Tool):
@@ -43,7 +36,7 @@ class Link(net.Tool):
             self.tell(f"packet {dst} {sport_hash} {hdr_len} {data.hex()}")
         self.ask("send")
 
-    def recv(self, n, timeout_ms=WAIT_S * 1000):
+    def recv(self, n, timeout_ms=net.WAIT_S * 1000):
         found = []
         line = self.ask(f"recv {n} {timeout_ms}")
         while line != "end":
@@ -77,23 +70,10 @@ class OnTheWire(unittest.TestCase):
         self.addCleanup(link.close)
         return link
 
-    def capture(self):
-        sock = veth.peer_socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-        sock.bind(("v1", ETH_P_ALL))
-        sock.settimeout(WAIT_S)
-        self.addCleanup(sock.close)
-        return sock
-
-    @staticmethod
-    def captured(sock, n):
-        """The next n packets that are RoCE; MLD and the like may be among them."""
-        found = []
-        while len(found) < n:
-            data, where = sock.recvfrom(65536)
-            ip = (IP if data[0] >> 4 == 4 else IPv6)(data)
-            if where[2] == socket.PACKET_HOST and UDP in ip and ip[UDP].dport == roce.PORT:
-                found.append((ip, data))
-        return found
+    def port(self):
+        port = net.PeerPort(veth)
+        self.addCleanup(port.close)
+        return port
 
     def judge(self, ip, data, sent, ids):
         """A captured packet: addresses, length, DF, UDP checksum, content and ICRC."""
@@ -115,16 +95,16 @@ class OnTheWire(unittest.TestCase):
 
     def send_and_judge(self, packets, ids=None):
         for addr in veth.addr4, veth.addr6:
-            sock = self.capture()
+            port = self.port()
             link = self.link(addr[0])
             link.send(addr[1], packets)
-            found = self.captured(sock, len(packets))
+            found = [roce.receive(port) for _ in packets]
             for i, ((ip, data), (_, sent)) in enumerate(zip(found, packets)):
                 self.judge(ip, data, sent, ids[i] if ids else range(64))
             self.assertEqual(link.stats()["tx_failed"], 0)
             self.assertEqual(link.stats()["tx_packets"], len(packets))
             link.close()
-            sock.close()
+            port.close()
 
     def test_single(self):
         """A packet alone has the identification 0."""
@@ -182,32 +162,22 @@ class FromScapy(unittest.TestCase):
 
     def setUp(self):
         self.rng = random.Random(3)
-        self.sock = veth.peer_socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self.sock.bind(("v1", 0))
-        self.addCleanup(self.sock.close)
+        self.port = net.PeerPort(veth)
+        self.addCleanup(self.port.close)
 
-    def transmit(self, ip):
-        kind = 0x0800 if isinstance(ip, IP) else 0x86dd
-        macs = [bytes.fromhex(mac.replace(":", "")) for mac in veth.macs]
-        self.sock.send(macs[0] + macs[1] + kind.to_bytes(2, "big") + bytes(ip))
-
-    def sample(self, version, data, icrc=None, **udp):
+    @staticmethod
+    def sample(version, data, crc=None, **udp):
         addr = veth.addr4 if version == 4 else veth.addr6
-        if version == 4:
-            ip = IP(src=addr[1], dst=addr[0], flags="DF", id=0x4321, tos=2)
-        else:
-            ip = IPv6(src=addr[1], dst=addr[0], tc=2)
-        ip = ip / UDP(sport=0xc0de, dport=roce.PORT, **udp)
-        return ip / roce.Raw(data + (roce.icrc(ip, data) if icrc is None else icrc))
+        return roce.datagram(addr[1], addr[0], data, crc, **udp)
 
     def receive(self, version, ips, n):
         link = Link((veth.addr4 if version == 4 else veth.addr6)[0])
         self.addCleanup(link.close)
         for ip in ips:
-            self.transmit(ip)
+            self.port.transmit(ip)
         # one good packet behind them shows that all have arrived
         last = packet(self.rng, 12, 999)[1]
-        self.transmit(self.sample(version, last))
+        self.port.transmit(self.sample(version, last))
         found = link.recv(n + 1)
         self.assertEqual(len(found), n + 1)
         self.assertEqual(found[-1][2], last)
@@ -240,7 +210,7 @@ class FromScapy(unittest.TestCase):
         ips = []
         for i in range(20):
             good = self.sample(6, packet(self.rng, i, i)[1])
-            data = bytearray(bytes(good[roce.Raw]))
+            data = bytearray(good[48:])
             bit = self.rng.randrange(8 * len(data))
             if bit // 8 == 4:  # not covered
                 continue

@@ -16,10 +16,12 @@ import sys
 CLONE_NEWNET = 0x40000000
 MARK = "VRDMA_TEST_OWN_NET"
 PEER = "peer"
+ETH_P_ALL = 3
+WAIT_S = 10  # for a packet that is on its way; never reached
 
 
 def run(*command):
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def enter():
@@ -55,6 +57,10 @@ class Veth:
             run("ip", *where, "addr", "add", self.addr4[i] + "/24", "dev", f"v{i}")
             run("ip", *where, "addr", "add", self.addr6[i] + "/64", "dev", f"v{i}", "nodad")
             run("ip", *where, "link", "set", f"v{i}", "up")
+        # GSO sends are cut up before the wire, as before a NIC without that offload, and
+        # nothing puts them together again: the wire carries what a receiver would see
+        run("ethtool", "-K", "v0", "tx", "off")
+        run(*self.in_peer(), "ethtool", "-K", "v1", "gro", "off")
         # fixed neighbours: no ARP or ND between the packets that a test looks at
         for addrs in self.addr4, self.addr6:
             run("ip", "neigh", "add", addrs[1], "lladdr", self.macs[1], "dev", "v0")
@@ -77,6 +83,33 @@ class Veth:
                 if action:
                     sock = action()
         return sock
+
+
+class PeerPort:
+    """The peer's end of the wire, below its IP: raw frames out and in."""
+
+    def __init__(self, veth):
+        self.veth = veth
+        self.sock = veth.peer_socket(socket.AF_PACKET, socket.SOCK_RAW,
+                                     socket.htons(ETH_P_ALL))
+        self.sock.bind(("v1", ETH_P_ALL))
+        self.sock.settimeout(WAIT_S)
+
+    def transmit(self, packet):
+        """Send the bytes of an IP packet."""
+        kind = 0x0800 if packet[0] >> 4 == 4 else 0x86dd
+        macs = [bytes.fromhex(mac.replace(":", "")) for mac in self.veth.macs]
+        self.sock.send(macs[0] + macs[1] + kind.to_bytes(2, "big") + packet)
+
+    def receive(self):
+        """The bytes of the next IP packet that comes in; TimeoutError if none does."""
+        while True:
+            frame, where = self.sock.recvfrom(65536)
+            if where[2] == socket.PACKET_HOST:
+                return frame[14:]
+
+    def close(self):
+        self.sock.close()
 
 
 class Tool:

@@ -156,3 +156,24 @@ def icrc(ip, data):
     bth = BTH(data[:12] + bytes(4))
     bth.icrc = None
     return bytes(header / udp / bth / Raw(data[12:]))[-4:]
+
+
+def receive(port):
+    """The next RoCE packet that comes in at a net.PeerPort, as a scapy IP packet and
+    its bytes; others, such as MLD, are passed over."""
+    while True:
+        data = port.receive()
+        ip = (IP if data[0] >> 4 == 4 else IPv6)(data)
+        if UDP in ip and ip[UDP].dport == PORT:
+            return ip, data
+
+
+def datagram(src, dst, data, crc=None, **udp):
+    """A whole IP packet around BTH-to-pad bytes; crc replaces the right ICRC."""
+    udp.setdefault("sport", 0xc0de)
+    if ":" in src:
+        ip = IPv6(src=src, dst=dst, tc=2)
+    else:
+        ip = IP(src=src, dst=dst, flags="DF", id=0x4321, tos=2)
+    ip = ip / UDP(dport=PORT, **udp)
+    return bytes(ip / Raw(data + (icrc(ip, data) if crc is None else crc)))
