@@ -12,9 +12,11 @@
 #include "gid.h"
 #include "link_priv.h"
 
-#define UDP_TX_SOCKETS	8
-#define UDP_RX_BUFFERS	16
-#define UDP_BUFFER_SIZE 65536 /* holds any UDP payload, and what GRO makes of many */
+/* The kernel takes at most 64 segments in one send. */
+#define UDP_RUN_MAX_PKTS 64
+#define UDP_TX_SOCKETS	 8
+#define UDP_RX_BUFFERS	 16
+#define UDP_BUFFER_SIZE	 65536 /* holds any UDP payload, and what GRO makes of many */
 
 /* One message to the kernel: a packet, or a run of packets for it to cut up (GSO). */
 struct udp_run {
@@ -43,6 +45,7 @@ struct udp_tx {
 	uint8_t scratch[LINK_BURST * (WIRE_HDR_MAX + LINK_TAIL_MAX)];
 	int n_iovs;
 	size_t n_scratch;
+	int run_max; /* packets in a message: 1 once the kernel has refused GSO */
 };
 
 struct udp_rx_buffer {

@@ -10,13 +10,13 @@
 #include <poll.h>
 #include <string.h>
 
+#include "lib/log.h"
 #include "lib/util.h"
 #include "udp_priv.h"
 
-/* The kernel takes at most 64 segments, and one IP packet's worth of bytes; the latter is
- * 65507 for IPv4, and this for IPv6, where it counts the IP header in.
+/* A message may be as large as one IP packet: 65507 bytes for IPv4, and this for IPv6,
+ * where the kernel counts the IP header in.
  */
-#define RUN_MAX_PKTS  64
 #define RUN_MAX_BYTES (65535 - 40 - 8)
 /* How long one burst may wait for room in a socket. Beyond that it is congestion, and
  * the engine's to deal with.
@@ -29,13 +29,13 @@ static struct udp_tx_socket *socket_of(struct udp_tx *tx, const struct link_tx *
 }
 
 /* How many packets from @first on can be one message. */
-static int run_length(const struct link_burst *burst, int first)
+static int run_length(const struct udp_tx *tx, const struct link_burst *burst, int first)
 {
 	const struct link_tx *head = &burst->pkt[first];
 	size_t segment = link_tx_size(head), total = segment;
 	int n = 1;
 
-	while (first + n < burst->n_pkts && n < RUN_MAX_PKTS) {
+	while (first + n < burst->n_pkts && n < tx->run_max) {
 		const struct link_tx *pkt = &burst->pkt[first + n];
 		size_t size = link_tx_size(pkt);
 
@@ -149,6 +149,29 @@ static void wait_writable(int fd)
 	poll(&pfd, 1, SEND_WAIT_MS);
 }
 
+/* The kernel refused the message that run @run is. Return: whether to try once more */
+static bool refusal_may_pass(
+	struct link_udp *udp, const struct udp_run *run, int fd, bool *waited)
+{
+	int err = errno;
+
+	if (err == EIO && run->n_pkts > 1) {
+		/* Older kernels have no GSO on an interface without checksum
+		 * offload. The packets are laid out with the identifications of a GSO
+		 * send, so they are lost; the next burst is sent one by one.
+		 */
+		udp->tx.run_max = 1;
+		log_write(LOG_LEVEL_WARN, "udp", "%s takes no UDP GSO: slow sends",
+			udp->link.ifname);
+		return false;
+	}
+	if ((err == EAGAIN || err == ENOBUFS) && !*waited) {
+		*waited = true;
+		wait_writable(fd);
+	}
+	return true;
+}
+
 /*
  * Send the first @n messages from @sock. Each message that the kernel refuses gets one
  * more try, as the reason may have been a passing one: no room, or an error that an
@@ -169,19 +192,14 @@ static void messages_send(struct link_udp *udp, const struct udp_tx_socket *sock
 			for (int end = done + sent; done < end; done++)
 				run_sent(udp, &tx->run[done], tx->msg[done].msg_len);
 			retried = false;
-			continue;
-		}
-		if (!retried) {
+		} else if (!retried &&
+			   refusal_may_pass(udp, &tx->run[done], sock->fd, &waited)) {
 			retried = true;
-			if ((errno == EAGAIN || errno == ENOBUFS) && !waited) {
-				waited = true;
-				wait_writable(sock->fd);
-			}
-			continue;
+		} else {
+			udp->link.stats.tx_failed += (uint64_t)tx->run[done].n_pkts;
+			retried = false;
+			done++;
 		}
-		udp->link.stats.tx_failed += (uint64_t)tx->run[done].n_pkts;
-		retried = false;
-		done++;
 	}
 	tx->n_iovs = 0;
 	tx->n_scratch = 0;
@@ -196,7 +214,7 @@ void link_udp_send(struct link *link, const struct link_burst *burst)
 	for (int i = 0; i < burst->n_pkts; i = next) {
 		const struct link_tx *pkt = &burst->pkt[i];
 
-		next = i + run_length(burst, i);
+		next = i + run_length(&udp->tx, burst, i);
 		if (gid_is_ipv4(pkt->dgid) != udp->is_ipv4) {
 			/* no such address from here */
 			link->stats.tx_failed += (uint64_t)(next - i);

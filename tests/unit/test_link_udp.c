@@ -2,10 +2,12 @@
 /*
  * rdma/io/udp over the loopback of a network namespace of the test's own: what one link
  * sends in one burst arrives at the other whole, in order and from the right address,
- * whatever the sizes; and the errors of opening.
+ * whatever the sizes; and the errors of opening. sendmmsg() goes through this file (ld
+ * --wrap), which refuses what a test tells it to.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -20,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "lib/log.h"
 #include "lib/util.h"
 #include "rdma/io/gid.h"
 #include "rdma/io/udp.h"
@@ -36,6 +39,25 @@ struct pair {
 };
 
 static uint8_t source[SOURCE_SIZE];
+
+/* What the kernel is made to say: the next @refusals sends fail with @refusal_errno,
+ * those with GSO alone if @refuse_gso_only.
+ */
+static int refusals, refusal_errno;
+static bool refuse_gso_only;
+
+int __real_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags);
+int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags);
+
+int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	if (refusals && (!refuse_gso_only || msgs[0].msg_hdr.msg_control)) {
+		refusals--;
+		errno = refusal_errno;
+		return -1;
+	}
+	return __real_sendmmsg(fd, msgs, n, flags);
+}
 
 /* One burst, and what each of its packets must look like when it arrives. */
 struct sample {
@@ -432,6 +454,81 @@ static void test_refused_packets(void **state)
 	pair_close(&pair);
 }
 
+/* A burst of two messages: one of five packets, one of a longer one. */
+static void two_messages(const struct pair *pair)
+{
+	sample_clear();
+	for (int i = 0; i < 5; i++)
+		sample_add(pair->link[1], WIRE_SEND_ONLY, 100, 1, 0);
+	sample_add(pair->link[1], WIRE_SEND_ONLY, 200, 1, 0);
+}
+
+static void test_passing_refusals(void **state)
+{
+	static const int errnos[] = {EAGAIN, ENOBUFS, ECONNREFUSED, EHOSTUNREACH};
+	struct pair pair = {.addr = {"127.0.0.2", "127.0.0.3"}};
+
+	pair_open(&pair);
+	for (size_t i = 0; i < ARRAY_SIZE(errnos); i++) {
+		refusals = 1;
+		refusal_errno = errnos[i];
+		two_messages(&pair);
+		sample_send(&pair, LINK_BURST);
+	}
+	assert_nothing_dropped(&pair);
+	pair_close(&pair);
+}
+
+static void test_lasting_refusal(void **state)
+{
+	struct pair pair = {.addr = {"127.0.0.2", "127.0.0.3"}};
+	struct link_rx rx[LINK_BURST];
+
+	pair_open(&pair);
+	refusals = 2;
+	refusal_errno = ENOBUFS;
+	two_messages(&pair);
+	pair.link[0]->ops->send(pair.link[0], &sample.burst);
+	assert_int_equal(pair.link[0]->stats.tx_failed, 5);
+	assert_int_equal(pair.link[0]->stats.tx_packets, 1);
+	wait_readable(pair.link[1]);
+	assert_int_equal(pair.link[1]->ops->recv(pair.link[1], rx, LINK_BURST), 1);
+	assert_int_equal(rx[0].len, sample.size[5]);
+	pair_close(&pair);
+}
+
+static void no_log(enum log_level level, const char *module, const char *msg)
+{
+}
+
+/* Without GSO one burst is lost; from then on packets are sent one by one. */
+static void test_no_gso(void **state)
+{
+	struct pair pair = {.addr = {"fd00::1", "fd00::2"}};
+	struct link_rx rx[LINK_BURST];
+
+	pair_open(&pair);
+	refusals = INT_MAX;
+	refusal_errno = EIO;
+	refuse_gso_only = true;
+	log_set_sink(no_log);
+	two_messages(&pair);
+	pair.link[0]->ops->send(pair.link[0], &sample.burst);
+	assert_int_equal(pair.link[0]->stats.tx_failed, 5);
+	wait_readable(pair.link[1]);
+	assert_int_equal(pair.link[1]->ops->recv(pair.link[1], rx, LINK_BURST), 1);
+
+	two_messages(&pair);
+	pair.link[0]->ops->send(pair.link[0], &sample.burst);
+	assert_int_equal(pair.link[0]->stats.tx_failed, 5);
+	sample_check(pair.link[0], pair.link[1], LINK_BURST);
+	assert_int_equal(pair.link[1]->stats.rx_bad_icrc, 0);
+	pair_close(&pair);
+	log_set_sink(NULL);
+	refusals = 0;
+	refuse_gso_only = false;
+}
+
 static void test_open_errors(void **state)
 {
 	static const char *const malformed[] = {"", "10.0.0", "10.0.0.1.2", "fd00::1::2",
@@ -491,6 +588,9 @@ int main(void)
 		cmocka_unit_test(test_stranger),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_refused_packets),
+		cmocka_unit_test(test_passing_refusals),
+		cmocka_unit_test(test_lasting_refusal),
+		cmocka_unit_test(test_no_gso),
 		cmocka_unit_test(test_open_errors),
 	};
 
