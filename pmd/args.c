@@ -86,26 +86,47 @@ static int take_local(struct parser *parser, const char *key, const char *value)
 	return 0;
 }
 
+/* split_port() - ADDRESS, IPV4:PORT or [IPV6]:PORT; @host has room for all of @value
+ * Return: where the port is, NULL if there is none
+ */
+static const char *split_port(const char *value, char *host)
+{
+	char *end;
+
+	strcpy(host, value);
+	if (host[0] == '[') {
+		end = strchr(host, ']');
+		if (!end || end[1] != ':')
+			return NULL;
+		*end = 0;
+		memmove(host, host + 1, strlen(host));
+		return value + (end - host) + 2;
+	}
+	end = strchr(host, ':');
+	if (!end || strchr(end + 1, ':'))
+		return NULL;
+	*end = 0;
+	return value + (end - host) + 1;
+}
+
 static int take_peer(struct parser *parser, const char *key, const char *value)
 {
 	struct args *args = parser->args;
 	struct args_peer *peer = &args->peers[args->n_peers];
-	const char *at = strchr(value, '@');
-	size_t len = at ? (size_t)(at - value) : strlen(value);
+	const char *port_text;
 	uint32_t port = 0;
 	int err;
 
 	if (args->n_peers == ARGS_PEERS_MAX)
 		return fail(parser, "%s=%s: %u peers are the most", key, value,
 			ARGS_PEERS_MAX);
-	if (len >= ARGS_ADDRESS_SIZE)
+	if (strlen(value) >= ARGS_ADDRESS_SIZE)
 		return fail(parser, "%s=%s: not an IPv4 or IPv6 address", key, value);
-	memcpy(peer->address, value, len);
-	peer->address[len] = 0;
+	port_text = split_port(value, peer->address);
 	if (!is_address(peer->address))
 		return fail(parser, "%s=%s: not an IPv4 or IPv6 address", key, value);
-	if (at) {
-		err = take_number(parser, key, at + 1, 1, UINT16_MAX, &port);
+	if (port_text) {
+		err = take_number(parser, key, port_text, 1, UINT16_MAX, &port);
 		if (err)
 			return err;
 	}

@@ -6,7 +6,8 @@
  *                         default) the ibv device that has the local address, if there is
  *                         one, else the userspace device
  *   local=ADDRESS         own address, IPv4 or IPv6; required
- *   peer=ADDRESS[@PORT]   a node to connect to; repeatable
+ *   peer=PEER             a node to connect to: ADDRESS, IPV4:PORT or [IPV6]:PORT;
+ *                         repeatable
  *   key=FILE              peers must prove that they have the key in this file
  *   hello_port=PORT       TCP port of the hello protocol; also the peers' default
  *   node=NAME             own name, as others show it; default: the host's name

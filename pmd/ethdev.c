@@ -453,6 +453,6 @@ static struct rte_vdev_driver driver = {
 
 RTE_PMD_REGISTER_VDEV(net_vrdma, driver);
 RTE_PMD_REGISTER_PARAM_STRING(net_vrdma,
-	"local=<address> device=<udp|auto|name> peer=<address>[@<port>] key=<file> "
+	"local=<address> device=<udp|auto|name> peer=<address>[:<port>] key=<file> "
 	"hello_port=<port> node=<name> mac=<address> mtu=<bytes> rxbufs=<n> "
 	"txq_size=<n>");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * DPDK telemetry: /vrdma/device, /vrdma/peers, /vrdma/qps and /vrdma/macs. All take
- * PORT[,FIRST]; the lists come in pages, as an answer has 16 KiB of room: when there is
- * more, "next" is the FIRST to ask for then.
+ * PORT[,FIRST]. The lists are objects of objects, { "0": { ... }, "1": ... }, as
+ * DPDK 22.11 has no arrays of objects; they come in pages, as an answer has 16 KiB of
+ * room: when there is more, "next" is the FIRST to ask for then.
  *
  * DPDK calls back on threads of its own, which may meet a port that is being closed:
  * ports_lock is held by every answer and while a port comes or goes. It comes before the
@@ -59,32 +60,31 @@ static void add_gid(struct rte_tel_data *dict, const char *name, const uint8_t g
 /* A list, being answered from its entry @first on. */
 struct page {
 	struct port *port;
-	struct rte_tel_data *array;
+	struct rte_tel_data *data;
 	uint32_t first;
 	uint32_t max;
-	uint32_t at;   /* entries seen */
-	uint32_t next; /* 0: that was all */
+	uint32_t at; /* entries seen */
 };
 
-/* page_entry() - the dict to fill for the next entry, or NULL if it is not on this page
+/* page_entry() - the object to fill for the next entry, or NULL if it is not on this page
  */
 static struct rte_tel_data *page_entry(struct page *page)
 {
 	uint32_t at = page->at++;
 	struct rte_tel_data *dict;
+	char key[16];
 
-	if (at < page->first)
+	if (at < page->first || at >= page->first + page->max)
 		return NULL;
-	if (at >= page->first + page->max) {
-		page->next = page->first + page->max;
-		return NULL;
-	}
 	dict = rte_tel_data_alloc();
-	if (dict) {
-		rte_tel_data_start_dict(dict);
-		rte_tel_data_add_array_container(page->array, dict, 0);
-	}
-	return dict;
+	if (!dict)
+		return NULL;
+	rte_tel_data_start_dict(dict);
+	snprintf(key, sizeof(key), "%u", at);
+	if (rte_tel_data_add_dict_container(page->data, key, dict, 0) == 0)
+		return dict;
+	rte_tel_data_free(dict);
+	return NULL;
 }
 
 /* port_asked() - @params: PORT[,FIRST]. With ports_lock held. */
@@ -104,30 +104,21 @@ static struct port *port_asked(const char *params, uint32_t *first)
 	return *end ? NULL : ports[id];
 }
 
-/* answer_list() - { @name: [ ... ], "next": N } */
-static int answer_list(const char *params, struct rte_tel_data *data, const char *name,
-	uint32_t max, void (*fill)(struct page *page))
+static int answer_list(const char *params, struct rte_tel_data *data, uint32_t max,
+	void (*fill)(struct page *page))
 {
-	struct page page = {.max = max};
+	struct page page = {.data = data, .max = max};
 
-	page.array = rte_tel_data_alloc();
-	if (!page.array)
-		return -ENOMEM;
+	rte_tel_data_start_dict(data);
 	pthread_mutex_lock(&ports_lock);
 	page.port = port_asked(params, &page.first);
-	if (page.port) {
-		rte_tel_data_start_array(page.array, RTE_TEL_CONTAINER);
+	if (page.port)
 		fill(&page);
-	}
 	pthread_mutex_unlock(&ports_lock);
-	if (!page.port) {
-		rte_tel_data_free(page.array);
+	if (!page.port)
 		return -EINVAL;
-	}
-	rte_tel_data_start_dict(data);
-	rte_tel_data_add_dict_container(data, name, page.array, 0);
-	if (page.next)
-		add_number(data, "next", page.next);
+	if (page.at > page.first + max)
+		add_number(data, "next", page.first + max);
 	return 0;
 }
 
@@ -243,7 +234,7 @@ static void fill_peers(struct page *page)
 
 static int on_peers(const char *command, const char *params, struct rte_tel_data *data)
 {
-	return answer_list(params, data, "peers", PEERS_PAGE, fill_peers);
+	return answer_list(params, data, PEERS_PAGE, fill_peers);
 }
 
 /* /vrdma/qps */
@@ -299,7 +290,7 @@ static void fill_qps(struct page *page)
 
 static int on_qps(const char *command, const char *params, struct rte_tel_data *data)
 {
-	return answer_list(params, data, "qps", QPS_PAGE, fill_qps);
+	return answer_list(params, data, QPS_PAGE, fill_qps);
 }
 
 /* /vrdma/macs */
@@ -324,7 +315,7 @@ static void fill_macs(struct page *page)
 
 static int on_macs(const char *command, const char *params, struct rte_tel_data *data)
 {
-	return answer_list(params, data, "macs", MACS_PAGE, fill_macs);
+	return answer_list(params, data, MACS_PAGE, fill_macs);
 }
 
 /* Ports come and go */

@@ -21,22 +21,26 @@ static void takes_all(void **state)
 	struct args args;
 	char err[200];
 
-	assert_int_equal(
-		args_parse("device=udp,local=10.0.0.1,peer=10.0.0.2,"
-			   "peer=10.0.0.3@4800,key=/etc/vrdma.key,hello_port=4792,"
-			   "node=n1,mac=02:00:00:00:ab:01,mtu=9000,rxbufs=64,"
-			   "txq_size=100",
-			&args, err, sizeof(err)),
+	assert_int_equal(args_parse("device=udp,local=10.0.0.1,peer=10.0.0.2,"
+				    "peer=10.0.0.3:4800,peer=[fd00::1]:4801,peer=fd00::2,"
+				    "key=/etc/vrdma.key,hello_port=4792,"
+				    "node=n1,mac=02:00:00:00:ab:01,mtu=9000,rxbufs=64,"
+				    "txq_size=100",
+				 &args, err, sizeof(err)),
 		0);
 	assert_string_equal(args.device, "udp");
 	assert_string_equal(args.local, "10.0.0.1");
 	assert_string_equal(args.key, "/etc/vrdma.key");
 	assert_string_equal(args.node, "n1");
-	assert_int_equal(args.n_peers, 2);
+	assert_int_equal(args.n_peers, 4);
 	assert_string_equal(args.peers[0].address, "10.0.0.2");
 	assert_int_equal(args.peers[0].port, 0);
 	assert_string_equal(args.peers[1].address, "10.0.0.3");
 	assert_int_equal(args.peers[1].port, 4800);
+	assert_string_equal(args.peers[2].address, "fd00::1");
+	assert_int_equal(args.peers[2].port, 4801);
+	assert_string_equal(args.peers[3].address, "fd00::2");
+	assert_int_equal(args.peers[3].port, 0);
 	assert_int_equal(args.hello_port, 4792);
 	assert_memory_equal(args.mac, mac, 6);
 	assert_int_equal(args.mtu, 9000);
@@ -106,11 +110,16 @@ static void refusals_name_the_argument(void **state)
 		{"local=", "local"},
 		{"local=node1", "local"},
 		{"local=10.0.0.256", "local"},
-		{"local=10.0.0.1,peer=10.0.0.2@", "peer"},
-		{"local=10.0.0.1,peer=10.0.0.2@0", "peer"},
-		{"local=10.0.0.1,peer=10.0.0.2@65536", "peer"},
-		{"local=10.0.0.1,peer=@1", "peer"},
-		{"local=10.0.0.1,peer=10.0.0.2:1", "peer"},
+		{"local=10.0.0.1,peer=10.0.0.2:", "peer"},
+		{"local=10.0.0.1,peer=10.0.0.2:0", "peer"},
+		{"local=10.0.0.1,peer=10.0.0.2:65536", "peer"},
+		{"local=10.0.0.1,peer=:1", "peer"},
+		{"local=10.0.0.1,peer=10.0.0.2:1:2", "peer"},
+		{"local=10.0.0.1,peer=[fd00::1", "peer"},
+		{"local=10.0.0.1,peer=[fd00::1]", "peer"},
+		{"local=10.0.0.1,peer=[fd00::1]:", "peer"},
+		{"local=10.0.0.1,peer=[10.0.0.2:1", "peer"},
+		{"local=10.0.0.1,peer=[", "peer"},
 		{"local=10.0.0.1,device=", "device"},
 		{"local=10.0.0.1,key=", "key"},
 		{"local=10.0.0.1,node=a23456789b123456789c123456789d12", "node"},
