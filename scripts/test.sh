@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Runs all tests: style, builds with gcc and clang, every suite, the C tests
-# again under sanitizers, the fuzz targets for a short while. The last line is
-# "N passed, N failed" (", N skipped" may follow); the exit status is 0 only if
-# nothing failed and nothing was skipped that tests/may-skip.txt does not name.
+# again under sanitizers (address, undefined behaviour, threads), the fuzz
+# targets for a short while. The last line is "N passed, N failed" (", N
+# skipped" may follow); the exit status is 0 only if nothing failed and nothing
+# was skipped that tests/may-skip.txt does not name.
 #
 # Each build has a folder of its own, build-<kind>/; the results come from
 # meson's log in it.
@@ -28,8 +29,8 @@ usage()
 	Sets up and builds (scripts/setup.sh), then runs all tests.
 	  --quick       the unit tests only, built with gcc
 	  --suite NAME  one suite: style, unit, proto, stress, vm, clang,
-	                sanitize (unit, proto and stress under ASan and UBSan)
-	                or fuzz
+	                sanitize (unit, proto and stress under ASan and UBSan),
+	                threads (unit under TSan) or fuzz
 	END
 }
 
@@ -234,6 +235,12 @@ run_sanitize()
 	done
 }
 
+run_threads()
+{
+	CC=clang build threads -Dsanitize=thread || return 0
+	suite threads unit --timeout-multiplier 10
+}
+
 run_fuzz()
 {
 	build_sanitize || return 0
@@ -246,6 +253,7 @@ run_all()
 	run_suites unit proto
 	run_clang
 	run_sanitize
+	run_threads
 	run_fuzz
 	run_suites stress vm
 }
@@ -275,11 +283,11 @@ main()
 		shift
 	done
 	case $what in
-	all | style | clang | sanitize | fuzz) what=run_$what ;;
+	all | style | clang | sanitize | threads | fuzz) what=run_$what ;;
 	unit | proto | stress | vm) what="run_suites $what" ;;
 	*) die "unknown suite '$what'" ;;
 	esac
-	trap 'give_back build-gcc build-clang build-sanitize' EXIT
+	trap 'give_back build-gcc build-clang build-sanitize build-threads' EXIT
 	trap interrupted INT TERM HUP
 	if in_background "$VRDMA_ROOT/scripts/setup.sh"; then
 		export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1

@@ -29,6 +29,7 @@
 #define ENGINE_MSG_MAX	   (1u << 31) /* bytes in a message */
 #define ENGINE_SQ_MAX	   (1u << 14) /* work requests in a send queue */
 #define ENGINE_SGE_MAX	   32
+#define ENGINE_RD_MAX	   16u /* READs and atomics under way, each way (max_rd_atomic) */
 #define ENGINE_INLINE_MAX  512
 #define ENGINE_NO_DEADLINE UINT64_MAX
 
@@ -36,15 +37,24 @@
 #define ENGINE_COUNTERS(X)     \
 	X(tx_send_messages)    \
 	X(tx_write_messages)   \
+	X(tx_read_requests)    \
+	X(tx_atomic_requests)  \
 	X(rx_send_messages)    \
 	X(rx_write_messages)   \
+	X(rx_read_requests)    \
+	X(rx_atomic_requests)  \
 	X(tx_request_packets)  \
 	X(tx_retransmitted)    \
+	X(tx_read_responses)   \
+	X(tx_atomic_responses) \
 	X(tx_acks)             \
 	X(tx_naks_sequence)    \
 	X(tx_naks_rnr)         \
 	X(tx_naks_fatal)       \
 	X(rx_request_packets)  \
+	X(rx_read_responses)   \
+	X(rx_atomic_responses) \
+	X(rx_answers_lost)     \
 	X(rx_acks)             \
 	X(rx_naks_sequence)    \
 	X(rx_naks_rnr)         \

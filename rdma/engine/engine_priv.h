@@ -11,7 +11,11 @@
 
 #include "engine.h"
 #include "qp.h"
+#include "sge.h"
 #include "rdma/wire/psn.h"
+
+/* One queue pair's share of a burst, so that a long message can't starve the others. */
+#define ENGINE_QUANTUM_PKTS (LINK_BURST / 2)
 
 /* One work request on a send queue. Retired when its last PSN is acknowledged. */
 struct sq_wqe {
@@ -21,11 +25,14 @@ struct sq_wqe {
 	uint32_t imm_be;
 	uint32_t length; /* bytes */
 	uint32_t first_psn;
-	uint32_t n_pkts; /* at least 1 */
-	uint8_t opcode;	 /* enum ibv_wr_opcode */
+	uint32_t n_pkts;   /* at least 1; of a READ its answers' */
+	uint64_t swap_add; /* atomics */
+	uint64_t compare;
+	uint8_t opcode; /* enum ibv_wr_opcode */
 	uint8_t n_sge;
 	bool signaled;
 	bool solicited;
+	bool fence;	/* wait until what was fetched before is here */
 	bool is_inline; /* the data lies here instead of sge */
 	struct ibv_sge sge[];
 };
@@ -50,12 +57,18 @@ struct requester {
 	uint32_t tail; /* oldest that is not complete */
 	/* place inside cur */
 	uint32_t cur_pkt;
-	uint32_t cur_sge;
-	uint32_t cur_sge_off;
+	struct sge_cursor cur_sge;
+	uint64_t cur_off; /* bytes up to cur_sge */
 
 	uint32_t next_psn;
 	uint32_t una_psn;
 	uint32_t snd_max;
+	/* READs and atomics that are not answered: the PSN behind each's last answer */
+	uint32_t rd_end[ENGINE_RD_MAX];
+	uint32_t rd_head, rd_tail; /* free-running */
+	struct sge_cursor got_sge; /* where the next answer to the READ at tail goes */
+	uint64_t got_off;
+
 	uint32_t unrequested; /* packets since the last AckReq */
 
 	/* Window, in packets; Reno's: doubles each round trip up to ssthresh, then grows
@@ -67,13 +80,26 @@ struct requester {
 	uint32_t recover_psn; /* losses below it are already answered for */
 	bool in_recovery;
 
+	bool in_repair; /* the answer to repair_psn was lost and asked for again */
+	uint32_t repair_psn;
 	bool rnr_wait; /* silent until deadline_ns */
 	uint8_t retry_left;
 	uint8_t rnr_left;
 	uint64_t deadline_ns; /* 0: nothing to wait for */
 };
 
-/* Responder (responder.c). */
+/* One READ or atomic that a peer asked for. */
+struct fetch {
+	bool is_atomic;
+	uint32_t psn; /* of the next answer */
+	uint32_t rkey;
+	uint64_t va;
+	uint64_t length; /* bytes left of a READ */
+	uint64_t value;	 /* result of an atomic */
+	bool begun;	 /* the first answer is out */
+};
+
+/* Responder (responder.c; responder_fetch.c for todo and atomics). */
 struct responder {
 	uint32_t epsn; /* expected */
 	uint32_t msn;
@@ -81,12 +107,18 @@ struct responder {
 	uint32_t in_message;
 	bool have_wqe; /* wqe holds a buffer taken from rq */
 	struct rq_wqe *wqe;
-	uint32_t cur_sge;
-	uint32_t cur_sge_off;
-	uint64_t received; /* bytes of the message so far */
+	struct sge_cursor at; /* in wqe's pieces */
+	uint64_t received;    /* bytes of the message so far */
 	uint64_t write_va;
 	uint32_t write_rkey;
 	uint32_t write_len;
+	/* READs and atomics to be answered, in order, before any ACK:
+	 * todo_tail..todo_head */
+	struct fetch todo[ENGINE_RD_MAX];
+	uint32_t todo_head, todo_tail; /* free-running */
+	/* results of the last atomics, for repetitions; head..head - ENGINE_RD_MAX */
+	struct fetch atomics[ENGINE_RD_MAX];
+	uint32_t n_atomics;
 	/* what is to be answered */
 	bool ack_pending;
 	bool nak_sent; /* one NAK until epsn arrives */
@@ -98,10 +130,10 @@ struct qp {
 	struct engine *engine;
 	uint32_t qpn;
 	struct qp_config config;
-	struct rq *rq; /* config.srq or own */
+	struct rq *rq;			 /* config.srq or own */
 	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
-	struct ibv_qp_attr attr; /* what qp_modify() was given */
-	uint32_t mtu;		 /* path MTU, bytes */
+	struct ibv_qp_attr attr;	 /* what qp_modify() was given */
+	uint32_t mtu;			 /* path MTU, bytes */
 	uint16_t sport_hash;
 	struct requester req;
 	struct responder resp;
@@ -136,12 +168,17 @@ void qp_fail(struct qp *qp);
 void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc);
 void qp_complete_send(struct qp *qp, const struct ibv_wc *wc);
 
+/* sq.c */
+/* Is it a READ or an atomic, which is answered with data? */
+bool sq_is_fetch(const struct sq_wqe *wqe);
+
 /* requester.c */
 int requester_init(struct qp *qp);
 void requester_destroy(struct qp *qp);
 /* Forget all work; the next packet has @psn. */
 void requester_reset(struct qp *qp, uint32_t psn);
 struct sq_wqe *requester_wqe(const struct requester *req, uint32_t index);
+struct sge_list requester_sges(const struct qp *qp, const struct sq_wqe *wqe);
 uint32_t requester_tx_psn(const struct requester *req);
 /* Go on sending at packet @pkt of request @index. */
 void requester_seek(struct requester *req, uint32_t index, uint32_t pkt);
@@ -172,5 +209,16 @@ void responder_input(struct qp *qp, const struct wire_packet *pkt);
 bool responder_output(struct qp *qp, struct link_burst *burst);
 /* Complete all posted buffers as flushed. */
 void responder_flush(struct qp *qp);
+void responder_nak_fatal(struct qp *qp, uint8_t syndrome);
+
+/* responder_fetch.c */
+/* A READ or atomic whose PSN is the expected one. Return: PSNs that it takes; 0 if it
+ * ended in a NAK.
+ */
+uint32_t responder_fetch(struct qp *qp, const struct wire_packet *pkt);
+/* One that came before: answer it again. */
+void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt);
+/* Emit answers. Return: whether all are out */
+bool responder_fetch_output(struct qp *qp, struct link_burst *burst);
 
 #endif

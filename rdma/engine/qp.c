@@ -64,7 +64,10 @@ static bool in_range(const struct ibv_qp_attr *a, int mask)
 		 (mask & IBV_QP_MIN_RNR_TIMER && a->min_rnr_timer > 31) ||
 		 (mask & IBV_QP_TIMEOUT && a->timeout > 31) ||
 		 (mask & IBV_QP_RETRY_CNT && a->retry_cnt > 7) ||
-		 (mask & IBV_QP_RNR_RETRY && a->rnr_retry > 7));
+		 (mask & IBV_QP_RNR_RETRY && a->rnr_retry > 7) ||
+		 (mask & IBV_QP_MAX_QP_RD_ATOMIC && a->max_rd_atomic > ENGINE_RD_MAX) ||
+		 (mask & IBV_QP_MAX_DEST_RD_ATOMIC &&
+			 a->max_dest_rd_atomic > ENGINE_RD_MAX));
 }
 
 static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int mask)

@@ -17,11 +17,10 @@
 
 #define WINDOW_INITIAL_BYTES (128u << 10)
 #define WINDOW_MAX_BYTES     (1u << 20)
+#define READ_PART_PKTS	     16u
 #define WINDOW_MIN_PKTS	     2u
 /* An ACK is asked for at least this often, so that the window keeps moving. */
 #define ACK_REQUEST_PKTS 32u
-/* One queue pair's share of a burst, so that a long message can't starve the others. */
-#define OUTPUT_QUANTUM_PKTS (LINK_BURST / 2)
 
 int requester_init(struct qp *qp)
 {
@@ -52,11 +51,13 @@ void requester_reset(struct qp *qp, uint32_t psn)
 	struct requester *req = &qp->req;
 
 	req->head = req->tail = 0;
+	req->rd_head = req->rd_tail = 0;
 	requester_seek(req, 0, 0);
 	req->next_psn = req->una_psn = req->snd_max = psn & PSN_MASK;
 	req->unrequested = 0;
 	req->rnr_wait = false;
 	req->in_recovery = false;
+	req->in_repair = false;
 	req->cwnd_acked = 0;
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
@@ -66,6 +67,16 @@ void requester_reset(struct qp *qp, uint32_t psn)
 		req->cwnd = WINDOW_INITIAL_BYTES / qp->mtu;
 	}
 	engine_arm(qp, 0);
+}
+
+struct sge_list requester_sges(const struct qp *qp, const struct sq_wqe *wqe)
+{
+	return (struct sge_list){
+		.mrs = qp->engine->mrs,
+		.pd = qp->config.pd,
+		.n = wqe->n_sge,
+		.sge = wqe->sge,
+	};
 }
 
 struct sq_wqe *requester_wqe(const struct requester *req, uint32_t index)
@@ -84,14 +95,15 @@ void requester_seek(struct requester *req, uint32_t index, uint32_t pkt)
 {
 	req->cur = index;
 	req->cur_pkt = pkt;
-	req->cur_sge = 0;
-	req->cur_sge_off = 0;
+	req->cur_sge = (struct sge_cursor){0};
+	req->cur_off = 0;
 }
 
 void requester_rewind(struct requester *req)
 {
 	uint32_t done = 0;
 
+	req->rd_head = req->rd_tail;
 	if (req->tail != req->head)
 		done = psn_add(req->una_psn, -requester_wqe(req, req->tail)->first_psn);
 	requester_seek(req, req->tail, done);
@@ -132,6 +144,7 @@ void requester_timeout(struct qp *qp, uint64_t now_ns)
 		return;
 	}
 	qp->engine->stats.ack_timeouts++;
+	req->in_repair = false;
 	if (req->retry_left == 0) {
 		requester_fail(qp, req->tail, IBV_WC_RETRY_EXC_ERR);
 		return;
@@ -161,96 +174,12 @@ void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status)
 	qp_fail(qp);
 }
 
-/* Posting. */
-
-static int sum_lengths(const struct ibv_send_wr *wr, uint64_t *length)
-{
-	*length = 0;
-	for (int i = 0; i < wr->num_sge; i++)
-		*length += wr->sg_list[i].length;
-	return *length <= ENGINE_MSG_MAX ? 0 : -EINVAL;
-}
-
-static int check_wr(
-	const struct requester *req, const struct ibv_send_wr *wr, uint64_t *length)
-{
-	switch (wr->opcode) {
-	case IBV_WR_SEND:
-	case IBV_WR_SEND_WITH_IMM:
-	case IBV_WR_RDMA_WRITE:
-	case IBV_WR_RDMA_WRITE_WITH_IMM:
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (wr->num_sge < 0 || (uint32_t)wr->num_sge > req->max_sge)
-		return -EINVAL;
-	if (sum_lengths(wr, length))
-		return -EINVAL;
-	if ((wr->send_flags & IBV_SEND_INLINE) && *length > req->max_inline)
-		return -EINVAL;
-	return 0;
-}
-
-static void copy_inline(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
-{
-	uint8_t *p = (uint8_t *)wqe->sge;
-
-	for (int i = 0; i < wr->num_sge; i++) {
-		memcpy(p, (const void *)(uintptr_t)wr->sg_list[i].addr,
-			wr->sg_list[i].length);
-		p += wr->sg_list[i].length;
-	}
-}
-
-int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
-{
-	struct requester *req = &qp->req;
-	struct sq_wqe *wqe;
-	uint64_t length;
-	int rc;
-
-	if (qp->state < IBV_QPS_RTS)
-		return -EINVAL;
-	rc = check_wr(req, wr, &length);
-	if (rc)
-		return rc;
-	if (req->head - req->tail >= req->depth)
-		return -ENOMEM;
-
-	wqe = requester_wqe(req, req->head);
-	wqe->wr_id = wr->wr_id;
-	wqe->opcode = (uint8_t)wr->opcode;
-	wqe->length = (uint32_t)length;
-	wqe->imm_be = wr->imm_data;
-	wqe->remote_addr = wr->wr.rdma.remote_addr;
-	wqe->rkey = wr->wr.rdma.rkey;
-	wqe->signaled = qp->config.sq_sig_all || (wr->send_flags & IBV_SEND_SIGNALED);
-	wqe->solicited = wr->send_flags & IBV_SEND_SOLICITED;
-	wqe->is_inline = wr->send_flags & IBV_SEND_INLINE;
-	wqe->n_sge = (uint8_t)wr->num_sge;
-	if (wqe->is_inline)
-		copy_inline(wqe, wr);
-	else if (wqe->n_sge)
-		memcpy(wqe->sge, wr->sg_list, wqe->n_sge * sizeof(*wqe->sge));
-	wqe->first_psn = req->next_psn;
-	wqe->n_pkts = length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
-	req->next_psn = psn_add(req->next_psn, wqe->n_pkts);
-	req->head++;
-
-	if (qp->state == IBV_QPS_ERR)
-		requester_flush(qp);
-	else
-		engine_schedule(qp);
-	return 0;
-}
-
 /* Sending. */
 
 /* Opcodes by work request and place in the message: middle, first, last, only. */
 enum { MIDDLE = 0, FIRST = 1, LAST = 2, ONLY = FIRST | LAST };
 
-static const uint8_t request_opcodes[][4] = {
+static const uint8_t data_opcodes[][4] = {
 	[IBV_WR_SEND] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST,
 		WIRE_SEND_ONLY},
 	[IBV_WR_SEND_WITH_IMM] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST_IMM,
@@ -261,70 +190,46 @@ static const uint8_t request_opcodes[][4] = {
 		WIRE_WRITE_LAST_IMM, WIRE_WRITE_ONLY_IMM},
 };
 
-/* Bring the place inside the scatter/gather list to byte @off: after a rewind only. */
-static void seek_sge(struct requester *req, const struct sq_wqe *wqe, uint64_t off)
+static uint8_t fetch_opcode(uint8_t wr_opcode)
 {
-	req->cur_sge = 0;
-	while (req->cur_sge < wqe->n_sge && off >= wqe->sge[req->cur_sge].length)
-		off -= wqe->sge[req->cur_sge++].length;
-	req->cur_sge_off = (uint32_t)off;
+	switch (wr_opcode) {
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+		return WIRE_COMPARE_SWAP;
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		return WIRE_FETCH_ADD;
+	default:
+		return WIRE_READ_REQUEST;
+	}
 }
 
-/* Point @tx's payload at the next @len bytes of the request, checking keys on the way.
+/* Point @tx's payload at bytes @off to @off + @len of the request.
  * Return: 0, -ENOBUFS (the burst has no room), -EFAULT (no such memory)
  */
-static int gather(struct qp *qp, const struct sq_wqe *wqe, uint32_t len,
-	struct link_burst *burst, struct link_tx *tx)
-{
-	struct requester *req = &qp->req;
-	const struct mr_table *mrs = qp->engine->mrs;
-	uint32_t sge = req->cur_sge, off = req->cur_sge_off;
-
-	while (len) {
-		const struct ibv_sge *s = &wqe->sge[sge];
-		uint32_t n = MIN(len, s->length - off);
-
-		if (n) {
-			uint8_t *p = mr_resolve(
-				mrs, s->lkey, qp->config.pd, s->addr + off, n, 0);
-
-			if (!p)
-				return -EFAULT;
-			if (burst->n_iovs == LINK_BURST_IOVS)
-				return -ENOBUFS;
-			burst->iov[burst->n_iovs++] = (struct iovec){p, n};
-			tx->n_iov++;
-		}
-		len -= n;
-		off += n;
-		if (off == s->length) {
-			sge++;
-			off = 0;
-		}
-	}
-	req->cur_sge = sge;
-	req->cur_sge_off = off;
-	return 0;
-}
-
 static int attach_payload(struct qp *qp, struct sq_wqe *wqe, uint64_t off, uint32_t len,
 	struct link_burst *burst, struct link_tx *tx)
 {
 	struct requester *req = &qp->req;
+	struct iovec *iov = &burst->iov[burst->n_iovs];
+	int room = LINK_BURST_IOVS - burst->n_iovs;
+	struct sge_list list = requester_sges(qp, wqe);
+	int n = 0;
 
-	if (!len)
-		return 0;
-	if (wqe->is_inline) {
-		if (burst->n_iovs == LINK_BURST_IOVS)
+	if (len && wqe->is_inline) {
+		if (!room)
 			return -ENOBUFS;
-		burst->iov[burst->n_iovs++] =
-			(struct iovec){(uint8_t *)wqe->sge + off, len};
-		tx->n_iov = 1;
-		return 0;
+		*iov = (struct iovec){(uint8_t *)wqe->sge + off, len};
+		n = 1;
+	} else if (len) {
+		if (req->cur_off != off) /* after a rewind */
+			req->cur_sge = sge_seek(&list, off);
+		n = sge_gather(&list, &req->cur_sge, len, iov, room);
+		if (n < 0)
+			return n;
 	}
-	if (off && !req->cur_sge && !req->cur_sge_off)
-		seek_sge(req, wqe, off);
-	return gather(qp, wqe, len, burst, tx);
+	req->cur_off = off + len;
+	burst->n_iovs += n;
+	tx->n_iov = (uint16_t)n;
+	return 0;
 }
 
 /* AckReq: where the message ends, and often enough before for the window to move. */
@@ -336,54 +241,81 @@ static bool wants_ack(struct requester *req, bool last, uint32_t in_flight)
 	return true;
 }
 
-static void count_request(
-	struct qp *qp, const struct sq_wqe *wqe, uint32_t psn, bool last)
+static void count_message(struct engine_stats *stats, uint8_t opcode)
+{
+	switch (opcode) {
+	case IBV_WR_SEND:
+	case IBV_WR_SEND_WITH_IMM:
+		stats->tx_send_messages++;
+		break;
+	case IBV_WR_RDMA_READ:
+		stats->tx_read_requests++;
+		break;
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		stats->tx_atomic_requests++;
+		break;
+	default:
+		stats->tx_write_messages++;
+	}
+}
+
+/* A packet that takes @n_psns was emitted. */
+static void advance(struct qp *qp, const struct sq_wqe *wqe, uint32_t n_psns)
 {
 	struct requester *req = &qp->req;
 	struct engine_stats *stats = &qp->engine->stats;
+	uint32_t psn = psn_add(wqe->first_psn, req->cur_pkt);
+	bool last = req->cur_pkt + n_psns == wqe->n_pkts;
 
 	stats->tx_request_packets++;
-	if (psn_diff(psn, req->snd_max) < 0) {
+	if (psn_diff(psn, req->snd_max) < 0)
 		stats->tx_retransmitted++;
-		return;
-	}
-	req->snd_max = psn_add(psn, 1);
-	if (!last)
-		return;
-	if (wqe->opcode == IBV_WR_SEND || wqe->opcode == IBV_WR_SEND_WITH_IMM)
-		stats->tx_send_messages++;
+	else if (last)
+		count_message(stats, wqe->opcode);
+	if (psn_diff(psn_add(psn, n_psns), req->snd_max) > 0)
+		req->snd_max = psn_add(psn, n_psns);
+	if (last)
+		requester_seek(req, req->cur + 1, 0);
 	else
-		stats->tx_write_messages++;
+		req->cur_pkt += n_psns;
 }
 
-/* Emit the next packet. Return: 0, or as gather() */
-static int emit_request(struct qp *qp, struct link_burst *burst, uint32_t in_flight)
+static struct wire_packet request_packet(
+	const struct qp *qp, const struct sq_wqe *wqe, uint8_t operation)
 {
-	struct requester *req = &qp->req;
-	struct sq_wqe *wqe = requester_wqe(req, req->cur);
-	uint64_t off = (uint64_t)req->cur_pkt * qp->mtu;
-	bool last = req->cur_pkt + 1 == wqe->n_pkts;
-	uint32_t len = last ? (uint32_t)(wqe->length - off) : qp->mtu;
-	int place = (req->cur_pkt == 0 ? FIRST : 0) | (last ? LAST : 0);
-	uint32_t psn = psn_add(wqe->first_psn, req->cur_pkt);
-	int iovs_before = burst->n_iovs;
-	struct wire_packet pkt = {
-		.opcode = WIRE_OPCODE(WIRE_RC, request_opcodes[wqe->opcode][place]),
-		.solicited = last && wqe->solicited,
+	return (struct wire_packet){
+		.opcode = WIRE_OPCODE(WIRE_RC, operation),
 		.mig_req = true, /* as hardware sends it (facts) */
-		.pad = -len & 3,
 		.pkey = WIRE_PKEY_DEFAULT,
 		.dest_qpn = qp->attr.dest_qp_num,
-		.psn = psn,
+		.psn = psn_add(wqe->first_psn, qp->req.cur_pkt),
 		.va = wqe->remote_addr,
 		.rkey = wqe->rkey,
 		.dma_len = wqe->length,
 		.imm_be = wqe->imm_be,
-		.payload_len = len,
+		.swap_add = wqe->swap_add,
+		.compare = wqe->compare,
 	};
+}
+
+/* The next packet of a SEND or WRITE. Return: 0, or as attach_payload() */
+static int emit_data(
+	struct qp *qp, struct sq_wqe *wqe, struct link_burst *burst, uint32_t in_flight)
+{
+	struct requester *req = &qp->req;
+	uint64_t off = (uint64_t)req->cur_pkt * qp->mtu;
+	bool last = req->cur_pkt + 1 == wqe->n_pkts;
+	uint32_t len = last ? (uint32_t)(wqe->length - off) : qp->mtu;
+	int place = (req->cur_pkt == 0 ? FIRST : 0) | (last ? LAST : 0);
+	struct wire_packet pkt =
+		request_packet(qp, wqe, data_opcodes[wqe->opcode][place]);
 	struct link_tx *tx;
 	int rc;
 
+	pkt.solicited = last && wqe->solicited;
+	pkt.pad = -len & 3;
+	pkt.payload_len = len;
 	pkt.ack_req = wants_ack(req, last, in_flight);
 	tx = engine_emit(qp, burst, &pkt);
 	if (!tx)
@@ -391,15 +323,55 @@ static int emit_request(struct qp *qp, struct link_burst *burst, uint32_t in_fli
 	rc = attach_payload(qp, wqe, off, len, burst, tx);
 	if (rc) {
 		burst->n_pkts--;
-		burst->n_iovs = iovs_before;
 		return rc;
 	}
-	count_request(qp, wqe, psn, last);
-	if (last)
-		requester_seek(req, req->cur + 1, 0);
-	else
-		req->cur_pkt++;
+	advance(qp, wqe, 1);
 	return 0;
+}
+
+/*
+ * A request that is answered with data: READ or atomic. The answers to a READ have a PSN
+ * each, and come as fast as the peer can send; so that they too keep to the window, a
+ * long READ is asked for in parts, which on the wire are like the repetition of a READ
+ * whose first answers have arrived (9.7.5.1.2). Parts have fixed borders, as a repetition
+ * may not reach beyond what the peer was asked for before.
+ */
+static int emit_fetch(struct qp *qp, struct sq_wqe *wqe, struct link_burst *burst)
+{
+	struct requester *req = &qp->req;
+	uint64_t off = (uint64_t)req->cur_pkt * qp->mtu;
+	uint32_t n_psns = MIN(wqe->n_pkts - req->cur_pkt,
+		READ_PART_PKTS - req->cur_pkt % READ_PART_PKTS);
+	struct wire_packet pkt = request_packet(qp, wqe, fetch_opcode(wqe->opcode));
+
+	pkt.ack_req = true;
+	pkt.va = wqe->remote_addr + off;
+	pkt.dma_len = (uint32_t)MIN((uint64_t)n_psns * qp->mtu, wqe->length - off);
+	if (!engine_emit(qp, burst, &pkt))
+		return -ENOBUFS;
+	req->rd_end[req->rd_head++ % ENGINE_RD_MAX] = psn_add(pkt.psn, n_psns);
+	advance(qp, wqe, n_psns);
+	return 0;
+}
+
+static int emit_request(struct qp *qp, struct link_burst *burst, uint32_t in_flight)
+{
+	struct sq_wqe *wqe = requester_wqe(&qp->req, qp->req.cur);
+
+	return sq_is_fetch(wqe) ? emit_fetch(qp, wqe, burst)
+				: emit_data(qp, wqe, burst, in_flight);
+}
+
+/* READs and atomics that are not answered: no more than the peer can keep (9.4.4), and
+ * none when a fence asks for that.
+ */
+static bool fetch_allows(const struct qp *qp, const struct sq_wqe *wqe)
+{
+	uint32_t n = qp->req.rd_head - qp->req.rd_tail;
+
+	if (wqe->fence && n && qp->req.cur_pkt == 0)
+		return false;
+	return !sq_is_fetch(wqe) || n < MIN(qp->attr.max_rd_atomic, ENGINE_RD_MAX);
 }
 
 /* Drained (SQD): what was begun is finished and sent again, nothing new begins. */
@@ -411,7 +383,7 @@ static bool has_work(const struct qp *qp)
 		return false;
 	if (qp->state == IBV_QPS_SQD)
 		return psn_diff(requester_tx_psn(req), req->snd_max) < 0 || req->cur_pkt;
-	return qp->state == IBV_QPS_RTS;
+	return qp->state == IBV_QPS_RTS && fetch_allows(qp, requester_wqe(req, req->cur));
 }
 
 bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
@@ -424,7 +396,7 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 
 		if (in_flight >= req->cwnd)
 			return false;
-		if (n == OUTPUT_QUANTUM_PKTS)
+		if (n == ENGINE_QUANTUM_PKTS)
 			return true;
 		rc = emit_request(qp, burst, in_flight);
 		if (rc == -ENOBUFS)

@@ -58,7 +58,7 @@ static void nak_sequence(struct qp *qp)
 	answer(qp, WIRE_SYN_NAK_PSN, qp->resp.epsn);
 }
 
-static void nak_fatal(struct qp *qp, uint8_t syndrome)
+void responder_nak_fatal(struct qp *qp, uint8_t syndrome)
 {
 	answer(qp, syndrome, qp->resp.epsn);
 	qp_fail(qp);
@@ -94,6 +94,9 @@ bool responder_output(struct qp *qp, struct link_burst *burst)
 		.msn = resp->msn,
 	};
 
+	/* An ACK behind a READ would tell the peer that the READ's answers were lost. */
+	if (!responder_fetch_output(qp, burst))
+		return false;
 	if (!resp->ack_pending)
 		return true;
 	if (!engine_emit(qp, burst, &pkt))
@@ -117,8 +120,7 @@ static bool take_wqe(struct qp *qp)
 	memcpy(resp->wqe->sge, wqe->sge, wqe->n_sge * sizeof(*wqe->sge));
 	rq_pop(qp->rq);
 	resp->have_wqe = true;
-	resp->cur_sge = 0;
-	resp->cur_sge_off = 0;
+	resp->at = (struct sge_cursor){0};
 	return true;
 }
 
@@ -155,46 +157,25 @@ void responder_flush(struct qp *qp)
 		complete_recv(qp, NULL, IBV_WC_WR_FLUSH_ERR);
 }
 
-/* Copy into the buffer's pieces. Return: IBV_WC_SUCCESS or why it can't be. */
-static enum ibv_wc_status scatter(struct qp *qp, const uint8_t *data, uint32_t len)
-{
-	struct responder *resp = &qp->resp;
-
-	while (len) {
-		const struct ibv_sge *s = &resp->wqe->sge[resp->cur_sge];
-		uint32_t n;
-		uint8_t *p;
-
-		if (resp->cur_sge == resp->wqe->n_sge)
-			return IBV_WC_LOC_LEN_ERR;
-		n = MIN(len, s->length - resp->cur_sge_off);
-		p = mr_resolve(qp->engine->mrs, s->lkey, rq_pd(qp->rq),
-			s->addr + resp->cur_sge_off, n, IBV_ACCESS_LOCAL_WRITE);
-		if (!p)
-			return IBV_WC_LOC_PROT_ERR;
-		memcpy(p, data, n);
-		data += n;
-		len -= n;
-		resp->cur_sge_off += n;
-		if (resp->cur_sge_off == s->length) {
-			resp->cur_sge++;
-			resp->cur_sge_off = 0;
-		}
-	}
-	return IBV_WC_SUCCESS;
-}
-
 /* Requests. Each of these returns false when the packet ended in a NAK. */
 
 static bool receive_send(struct qp *qp, const struct wire_packet *pkt)
 {
-	enum ibv_wc_status status = scatter(qp, pkt->payload, pkt->payload_len);
+	struct responder *resp = &qp->resp;
+	struct sge_list list = {
+		.mrs = qp->engine->mrs,
+		.pd = rq_pd(qp->rq),
+		.n = resp->wqe->n_sge,
+		.sge = resp->wqe->sge,
+	};
+	int rc = sge_scatter(&list, &resp->at, pkt->payload, pkt->payload_len);
 
-	if (status == IBV_WC_SUCCESS)
+	if (!rc)
 		return true;
-	complete_recv(qp, NULL, status);
-	nak_fatal(qp, status == IBV_WC_LOC_LEN_ERR ? WIRE_SYN_NAK_INVALID_REQUEST
-						   : WIRE_SYN_NAK_REMOTE_OPERATION);
+	complete_recv(
+		qp, NULL, rc == -EMSGSIZE ? IBV_WC_LOC_LEN_ERR : IBV_WC_LOC_PROT_ERR);
+	responder_nak_fatal(qp, rc == -EMSGSIZE ? WIRE_SYN_NAK_INVALID_REQUEST
+						: WIRE_SYN_NAK_REMOTE_OPERATION);
 	return false;
 }
 
@@ -210,13 +191,13 @@ static bool receive_write(struct qp *qp, const struct wire_packet *pkt, uint32_t
 		resp->write_len = pkt->dma_len;
 	}
 	if (end > resp->write_len || ((flags & WIRE_IS_LAST) && end != resp->write_len)) {
-		nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
+		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
 		return false;
 	}
 	/* The queue pair must allow it as well as the region (10.6.3.2). A write of no
 	 * bytes touches no memory, so its key is not looked at (9.7.4.1.5). */
 	if (!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_WRITE)) {
-		nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
+		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
 		return false;
 	}
 	if (!pkt->payload_len)
@@ -225,7 +206,7 @@ static bool receive_write(struct qp *qp, const struct wire_packet *pkt, uint32_t
 		resp->write_va + resp->received, pkt->payload_len,
 		IBV_ACCESS_REMOTE_WRITE);
 	if (!p) {
-		nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
+		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
 		return false;
 	}
 	memcpy(p, pkt->payload, pkt->payload_len);
@@ -262,15 +243,36 @@ static void end_message(struct qp *qp, const struct wire_packet *pkt, uint32_t f
 		complete_recv(qp, pkt, IBV_WC_SUCCESS);
 }
 
+static void receive_fetch(struct qp *qp, const struct wire_packet *pkt)
+{
+	struct responder *resp = &qp->resp;
+	uint32_t n_psns;
+
+	if (resp->in_message) {
+		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
+		return;
+	}
+	n_psns = responder_fetch(qp, pkt);
+	if (!n_psns)
+		return;
+	resp->epsn = psn_add(resp->epsn, n_psns);
+	resp->msn = psn_add(resp->msn, 1);
+	resp->nak_sent = false;
+}
+
 static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
 {
 	struct responder *resp = &qp->resp;
 	bool begins = flags & WIRE_IS_FIRST;
 	bool needs_wqe = flags & WIRE_IS_SEND ? begins : flags & WIRE_HAS_IMM;
 
+	if (flags & (WIRE_IS_READ | WIRE_IS_ATOMIC)) {
+		receive_fetch(qp, pkt);
+		return;
+	}
 	if (!(flags & (WIRE_IS_SEND | WIRE_IS_WRITE)) || (flags & WIRE_HAS_IETH) ||
 		!fits_message(qp, pkt, flags)) {
-		nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
+		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
 		return;
 	}
 	if (needs_wqe && !take_wqe(qp)) {
@@ -300,6 +302,7 @@ void responder_input(struct qp *qp, const struct wire_packet *pkt)
 {
 	struct engine_stats *stats = &qp->engine->stats;
 	int32_t ahead = psn_diff(pkt->psn, qp->resp.epsn);
+	uint32_t flags = wire_opcodes[pkt->opcode].flags;
 
 	stats->rx_request_packets++;
 	if (ahead > 0) {
@@ -308,8 +311,11 @@ void responder_input(struct qp *qp, const struct wire_packet *pkt)
 	} else if (ahead < 0) {
 		/* SEND and WRITE again: the effect is there, only the ACK was lost. */
 		stats->rx_duplicate++;
-		acknowledge(qp);
+		if (flags & (WIRE_IS_READ | WIRE_IS_ATOMIC))
+			responder_fetch_again(qp, pkt);
+		else
+			acknowledge(qp);
 	} else {
-		receive_in_order(qp, pkt, wire_opcodes[pkt->opcode].flags);
+		receive_in_order(qp, pkt, flags);
 	}
 }

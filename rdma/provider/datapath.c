@@ -70,8 +70,8 @@ static int post_recv(
 		return EINVAL;
 	}
 	rc = post_rq(&qp->rq, wr, bad_wr);
-	/* Pairs with the change of state in qp_fail(): either it flushes what was just posted,
-	 * or this thread sees the error state. */
+	/* Pairs with the change of state in qp_fail(): either it flushes what was just
+	 * posted, or this thread sees the error state. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (unlikely(qp_state(qp->qp) == IBV_QPS_ERR)) {
 		engine_lock(dev);

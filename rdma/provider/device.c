@@ -16,6 +16,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -63,6 +64,10 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_cqe = CQ_DEPTH_MAX;
 	a->max_mr = MR_MAX / 2;
 	a->max_pd = DEVICE_PD_MAX;
+	a->max_qp_rd_atom = ENGINE_RD_MAX;
+	a->max_qp_init_rd_atom = ENGINE_RD_MAX;
+	a->max_res_rd_atom = ENGINE_RD_MAX * (ENGINE_QP_MAX / 2);
+	a->atomic_cap = IBV_ATOMIC_GLOB;
 	a->max_srq = DEVICE_SRQ_MAX;
 	a->max_srq_wr = RQ_DEPTH_MAX;
 	a->max_srq_sge = RQ_SGE_MAX;
@@ -176,9 +181,13 @@ static int make_context(
 		rc = vdev ? -errno : -ENOMEM;
 		goto err_vdev;
 	}
-	/* Takes a reference to vdev, and cmd_fd in any case. */
-	dev = verbs_init_and_alloc_context(
-		&vdev->device, cmd_fd, dev, vctx, RDMA_DRIVER_UNKNOWN);
+	/*
+	 * Takes a reference to vdev, and cmd_fd in any case. The macro around it in
+	 * driver.h computes the offset by way of a null pointer, which UBSan refuses.
+	 */
+	dev = _verbs_init_and_alloc_context(&vdev->device, cmd_fd, sizeof(*dev),
+		(struct verbs_context *)offsetof(struct device, vctx),
+		RDMA_DRIVER_UNKNOWN);
 	cmd_fd = -1;
 	if (!dev) {
 		rc = -ENOMEM;

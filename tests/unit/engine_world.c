@@ -47,7 +47,8 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
-		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE,
+		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |
+				   IBV_ACCESS_REMOTE_ATOMIC,
 		.path_mtu = config->mtu,
 		.dest_qp_num = qp_number(peer->qp),
 		.rq_psn = config->psn,
@@ -56,8 +57,8 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 		.timeout = config->timeout,
 		.retry_cnt = config->retry_cnt,
 		.rnr_retry = config->rnr_retry,
-		.max_rd_atomic = 1,
-		.max_dest_rd_atomic = 1,
+		.max_rd_atomic = 4,
+		.max_dest_rd_atomic = 4,
 		.ah_attr = {.is_global = 1, .port_num = 1},
 	};
 

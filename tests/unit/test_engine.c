@@ -218,6 +218,177 @@ static void rdma_write(void **state)
 	free(dst);
 }
 
+#define ALL_ACCESS                                                                   \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
+		IBV_ACCESS_REMOTE_ATOMIC)
+
+static void rdma_read_sizes(void **state)
+{
+	static const uint32_t sizes[] = {0, 1, 1023, 1024, 1025, 5000, 65536, 1000003};
+	uint8_t *src = new_buf(BUF, 13), *dst = new_buf(BUF, 0);
+	struct ibv_sge sge = {.addr = (uintptr_t)dst};
+	struct ibv_send_wr wr = {.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = IBV_WR_RDMA_READ,
+		.send_flags = IBV_SEND_SIGNALED};
+	struct ibv_wc wc;
+	struct world w;
+
+	world_open(&w, &world_default);
+	sge.lkey = world_reg(&w.end[0], dst, BUF, IBV_ACCESS_LOCAL_WRITE);
+	wr.wr.rdma.rkey = world_reg(&w.end[1], src, BUF, IBV_ACCESS_REMOTE_READ);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		memset(dst, 0, BUF);
+		sge.length = sizes[i];
+		wr.wr.rdma.remote_addr = (uintptr_t)src + i;
+		assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+		world_run(&w, FOREVER);
+		wc = world_wc(w.end[0].scq);
+		assert_int_equal(wc.status, IBV_WC_SUCCESS);
+		assert_int_equal(wc.opcode, IBV_WC_RDMA_READ);
+		assert_int_equal(wc.byte_len, sizes[i]);
+		assert_memory_equal(dst, src + i, sizes[i]);
+		assert_int_equal(dst[sizes[i]], 0);
+	}
+	assert_int_equal(engine_stats(w.end[0].engine)->tx_retransmitted, 0);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_answers_lost, 0);
+
+	/* memory that may not be read */
+	wr.wr.rdma.remote_addr = (uintptr_t)src + BUF - 5;
+	sge.length = 6;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_ACCESS_ERR);
+	world_close(&w);
+	free(src);
+	free(dst);
+}
+
+static void atomics(void **state)
+{
+	struct world w;
+	uint64_t remote[2] = {100, 0}, old = 0;
+	struct ibv_sge sge = {.addr = (uintptr_t)&old, .length = 8};
+	struct ibv_send_wr wr = {.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = IBV_WR_ATOMIC_FETCH_AND_ADD,
+		.send_flags = IBV_SEND_SIGNALED};
+
+	world_open(&w, &world_default);
+	sge.lkey = world_reg(&w.end[0], &old, sizeof(old), IBV_ACCESS_LOCAL_WRITE);
+	wr.wr.atomic.rkey = world_reg(&w.end[1], remote, sizeof(remote), ALL_ACCESS);
+	wr.wr.atomic.remote_addr = (uintptr_t)remote;
+	wr.wr.atomic.compare_add = 23;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).opcode, IBV_WC_FETCH_ADD);
+	assert_int_equal(old, 100);
+	assert_int_equal(remote[0], 123);
+
+	wr.opcode = IBV_WR_ATOMIC_CMP_AND_SWP;
+	wr.wr.atomic.swap = 7;
+	for (uint64_t compare = 122; compare <= 123; compare++) {
+		wr.wr.atomic.compare_add = compare;
+		assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+		world_run(&w, FOREVER);
+		assert_int_equal(world_wc(w.end[0].scq).opcode, IBV_WC_COMP_SWAP);
+		assert_int_equal(old, 123);
+		assert_int_equal(remote[0], compare == 123 ? 7 : 123);
+	}
+	/* not aligned */
+	wr.wr.atomic.remote_addr += 4;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_INV_REQ_ERR);
+	world_close(&w);
+}
+
+/* A script of all operations over a bad wire: WRITEs land before the READs behind them,
+ * each atomic is done once, SENDs stay in order among them.
+ */
+#define MIXED_ROUNDS 60
+#define MIXED_SIZE   9000
+
+static void mixed_operations(const struct link_mem_script *script)
+{
+	struct world_config config = world_default;
+	uint8_t *src = new_buf(MIXED_ROUNDS + MIXED_SIZE, 17),
+		*remote = new_buf(MIXED_SIZE, 0);
+	uint8_t *back = new_buf(MIXED_SIZE, 0), *inbox = new_buf(MIXED_SIZE, 0);
+	uint64_t counter = 1000, old = 0;
+	uint32_t key[4], rkey[3];
+	struct world w;
+
+	config.script = *script;
+	config.timeout = 8;
+	world_open(&w, &config);
+	key[0] = world_reg(&w.end[0], src, MIXED_ROUNDS + MIXED_SIZE, 0);
+	key[1] = world_reg(&w.end[0], back, MIXED_SIZE, IBV_ACCESS_LOCAL_WRITE);
+	key[2] = world_reg(&w.end[0], &old, sizeof(old), IBV_ACCESS_LOCAL_WRITE);
+	rkey[0] = world_reg(&w.end[1], remote, MIXED_SIZE, ALL_ACCESS);
+	rkey[1] = world_reg(&w.end[1], &counter, sizeof(counter), ALL_ACCESS);
+	rkey[2] = world_reg(&w.end[1], inbox, MIXED_SIZE, IBV_ACCESS_LOCAL_WRITE);
+	for (uint64_t i = 0; i < MIXED_ROUNDS; i++) {
+		uint32_t size = (uint32_t)(i * 701 % MIXED_SIZE) + 1;
+		struct ibv_sge sge[] = {
+			{(uintptr_t)src + i, size, key[0]},
+			{(uintptr_t)&old, 8, key[2]},
+			{(uintptr_t)back, size, key[1]},
+		};
+		struct ibv_send_wr wr[] = {
+			{.sg_list = &sge[0],
+				.opcode = IBV_WR_RDMA_WRITE,
+				.wr.rdma = {(uintptr_t)remote, rkey[0]}},
+			{.sg_list = &sge[1],
+				.opcode = IBV_WR_ATOMIC_FETCH_AND_ADD,
+				.wr.atomic = {(uintptr_t)&counter, i, 0, rkey[1]}},
+			{.sg_list = &sge[2],
+				.opcode = IBV_WR_RDMA_READ,
+				.wr.rdma = {(uintptr_t)remote, rkey[0]}},
+			{.sg_list = &sge[0], .opcode = IBV_WR_SEND},
+			{.sg_list = &sge[2],
+				.opcode = IBV_WR_RDMA_READ,
+				.send_flags = IBV_SEND_SIGNALED,
+				.wr.rdma = {(uintptr_t)remote, rkey[0]}},
+		};
+		uint64_t before = counter;
+
+		memset(back, 0, MIXED_SIZE);
+		world_recv(&w.end[1], i, inbox, MIXED_SIZE, rkey[2]);
+		for (size_t k = 0; k < ARRAY_SIZE(wr); k++) {
+			wr[k].num_sge = 1;
+			assert_int_equal(qp_post_send(w.end[0].qp, &wr[k]), 0);
+		}
+		world_run(&w, FOREVER);
+		assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+		assert_int_equal(world_wc(w.end[1].rcq).byte_len, size);
+		assert_memory_equal(back, src + i, size);
+		assert_memory_equal(inbox, src + i, size);
+		assert_int_equal(old, before);
+		assert_int_equal(counter, before + i);
+	}
+	world_close(&w);
+	free(src);
+	free(remote);
+	free(back);
+	free(inbox);
+}
+
+static void mixed_on_good_wire(void **state)
+{
+	mixed_operations(&(struct link_mem_script){0});
+}
+
+static void mixed_on_bad_wire(void **state)
+{
+	for (uint64_t seed = 1; seed <= 8; seed++)
+		mixed_operations(&(struct link_mem_script){.seed = seed,
+			.loss_ppm = 30000,
+			.reorder_ppm = 20000,
+			.duplicate_ppm = 20000,
+			.corrupt_ppm = 10000});
+}
+
 /* The sender outruns the receiver: RNR NAKs, and all arrives once buffers are there. */
 static void rnr_retry_forever(void **state)
 {
@@ -711,6 +882,10 @@ int main(void)
 		cmocka_unit_test(inline_data_is_copied),
 		cmocka_unit_test(immediate),
 		cmocka_unit_test(rdma_write),
+		cmocka_unit_test(rdma_read_sizes),
+		cmocka_unit_test(atomics),
+		cmocka_unit_test(mixed_on_good_wire),
+		cmocka_unit_test(mixed_on_bad_wire),
 		cmocka_unit_test(rnr_retry_forever),
 		cmocka_unit_test(rnr_retry_exceeded),
 		cmocka_unit_test(peer_gone),

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The responder's answers that carry data: READ and atomics (specification 9.4.4,
+ * 9.4.5, 9.7.5.1).
+ *
+ * A READ's memory is read when its answer is sent, so a repetition may give newer data,
+ * as the specification allows. An atomic is done once; its result is kept for
+ * repetitions.
+ */
+#include "engine_priv.h"
+
+#include "lib/util.h"
+
+/* PSNs that the answers to a READ of @length bytes take. */
+static uint32_t n_answers(const struct qp *qp, uint64_t length)
+{
+	return length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
+}
+
+static bool is_full(const struct responder *resp)
+{
+	return resp->todo_head - resp->todo_tail == ENGINE_RD_MAX;
+}
+
+static void todo_add(struct qp *qp, const struct fetch *f)
+{
+	struct responder *resp = &qp->resp;
+
+	resp->todo[resp->todo_head++ % ENGINE_RD_MAX] = *f;
+	engine_schedule(qp);
+}
+
+static bool may_read(const struct qp *qp, const struct wire_packet *pkt)
+{
+	if (!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_READ))
+		return false;
+	return !pkt->dma_len || mr_resolve(qp->engine->mrs, pkt->rkey, qp->config.pd,
+					pkt->va, pkt->dma_len, IBV_ACCESS_REMOTE_READ);
+}
+
+static struct fetch read_of(const struct wire_packet *pkt)
+{
+	return (struct fetch){
+		.psn = pkt->psn,
+		.rkey = pkt->rkey,
+		.va = pkt->va,
+		.length = pkt->dma_len,
+	};
+}
+
+static uint32_t fetch_read(struct qp *qp, const struct wire_packet *pkt)
+{
+	struct fetch f = read_of(pkt);
+
+	if (pkt->dma_len > ENGINE_MSG_MAX) {
+		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
+		return 0;
+	}
+	if (!may_read(qp, pkt)) {
+		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
+		return 0;
+	}
+	qp->engine->stats.rx_read_requests++;
+	todo_add(qp, &f);
+	return n_answers(qp, pkt->dma_len);
+}
+
+static uint64_t do_atomic(uint64_t *p, const struct wire_packet *pkt)
+{
+	uint64_t old = pkt->compare;
+
+	if ((pkt->opcode & 0x1f) == WIRE_FETCH_ADD)
+		return __atomic_fetch_add(p, pkt->swap_add, __ATOMIC_SEQ_CST);
+	__atomic_compare_exchange_n(
+		p, &old, pkt->swap_add, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return old;
+}
+
+static uint32_t fetch_atomic(struct qp *qp, const struct wire_packet *pkt)
+{
+	struct responder *resp = &qp->resp;
+	struct fetch f = {.is_atomic = true, .psn = pkt->psn};
+	uint8_t *p;
+
+	if (pkt->va % sizeof(uint64_t)) {
+		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
+		return 0;
+	}
+	p = mr_resolve(qp->engine->mrs, pkt->rkey, qp->config.pd, pkt->va,
+		sizeof(uint64_t), IBV_ACCESS_REMOTE_ATOMIC);
+	/* A region may lie at any address here, whatever address the peer knows it by. */
+	if (!p || (uintptr_t)p % sizeof(uint64_t) ||
+		!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_ATOMIC)) {
+		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
+		return 0;
+	}
+	f.value = do_atomic((uint64_t *)(void *)p, pkt);
+	resp->atomics[resp->n_atomics++ % ENGINE_RD_MAX] = f;
+	qp->engine->stats.rx_atomic_requests++;
+	todo_add(qp, &f);
+	return 1;
+}
+
+uint32_t responder_fetch(struct qp *qp, const struct wire_packet *pkt)
+{
+	/* More than max_dest_rd_atomic, which is at most ENGINE_RD_MAX (9.7.4.1.4) */
+	if (is_full(&qp->resp)) {
+		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
+		return 0;
+	}
+	if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC)
+		return fetch_atomic(qp, pkt);
+	return fetch_read(qp, pkt);
+}
+
+static const struct fetch *find_atomic(const struct responder *resp, uint32_t psn)
+{
+	uint32_t n = MIN(resp->n_atomics, ENGINE_RD_MAX);
+
+	for (uint32_t i = 1; i <= n; i++) {
+		const struct fetch *f =
+			&resp->atomics[(resp->n_atomics - i) % ENGINE_RD_MAX];
+
+		if (f->psn == psn)
+			return f;
+	}
+	return NULL;
+}
+
+/* The peer went back to @psn, so it no longer waits for what is due behind that. */
+static void todo_go_back(struct responder *resp, uint32_t psn)
+{
+	while (resp->todo_head != resp->todo_tail &&
+		psn_diff(resp->todo[(resp->todo_head - 1) % ENGINE_RD_MAX].psn, psn) >= 0)
+		resp->todo_head--;
+}
+
+void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt)
+{
+	struct responder *resp = &qp->resp;
+
+	todo_go_back(resp, pkt->psn);
+	if (is_full(resp))
+		return;
+	if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC) {
+		const struct fetch *f = find_atomic(resp, pkt->psn);
+
+		if (f)
+			todo_add(qp, f);
+	} else if (may_read(qp, pkt) &&
+		   psn_diff(psn_add(pkt->psn, n_answers(qp, pkt->dma_len)), resp->epsn) <=
+			   0) {
+		struct fetch f = read_of(pkt);
+
+		todo_add(qp, &f);
+	}
+}
+
+static struct wire_packet answer_to(
+	const struct qp *qp, const struct fetch *f, uint8_t operation)
+{
+	return (struct wire_packet){
+		.opcode = WIRE_OPCODE(WIRE_RC, operation),
+		.mig_req = true,
+		.pkey = WIRE_PKEY_DEFAULT,
+		.dest_qpn = qp->attr.dest_qp_num,
+		.psn = f->psn,
+		.syndrome = WIRE_SYN_ACK_NO_CREDIT_LIMIT,
+		.msn = qp->resp.msn,
+		.orig_data = f->value,
+	};
+}
+
+static bool emit_atomic(struct qp *qp, const struct fetch *f, struct link_burst *burst)
+{
+	struct wire_packet pkt = answer_to(qp, f, WIRE_ATOMIC_ACK);
+
+	if (!engine_emit(qp, burst, &pkt))
+		return false;
+	qp->engine->stats.tx_atomic_responses++;
+	qp->resp.todo_tail++;
+	return true;
+}
+
+/* One packet of a READ's answer. Return: false if there is no room */
+static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
+{
+	uint32_t len = (uint32_t)MIN(f->length, (uint64_t)qp->mtu);
+	bool last = len == f->length;
+	uint8_t operation = f->begun
+				    ? (last ? WIRE_READ_RESP_LAST : WIRE_READ_RESP_MIDDLE)
+				    : (last ? WIRE_READ_RESP_ONLY : WIRE_READ_RESP_FIRST);
+	struct wire_packet pkt = answer_to(qp, f, operation);
+	struct link_tx *tx;
+	uint8_t *p = NULL;
+
+	if (burst->n_iovs == LINK_BURST_IOVS)
+		return false;
+	if (len) {
+		p = mr_resolve(qp->engine->mrs, f->rkey, qp->config.pd, f->va, len,
+			IBV_ACCESS_REMOTE_READ);
+		if (!p) { /* deregistered in the meantime */
+			qp->resp.todo_tail = qp->resp.todo_head;
+			responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
+			return true;
+		}
+	}
+	pkt.pad = -len & 3;
+	pkt.payload_len = len;
+	tx = engine_emit(qp, burst, &pkt);
+	if (!tx)
+		return false;
+	if (len) {
+		burst->iov[burst->n_iovs++] = (struct iovec){p, len};
+		tx->n_iov = 1;
+	}
+	f->begun = true;
+	f->psn = psn_add(f->psn, 1);
+	f->va += len;
+	f->length -= len;
+	if (last) {
+		qp->resp.todo_tail++;
+		qp->engine->stats.tx_read_responses++;
+	}
+	return true;
+}
+
+bool responder_fetch_output(struct qp *qp, struct link_burst *burst)
+{
+	struct responder *resp = &qp->resp;
+
+	for (int n = 0; resp->todo_tail != resp->todo_head; n++) {
+		struct fetch *f = &resp->todo[resp->todo_tail % ENGINE_RD_MAX];
+
+		if (n == ENGINE_QUANTUM_PKTS)
+			return false;
+		if (f->is_atomic ? !emit_atomic(qp, f, burst) : !emit_read(qp, f, burst))
+			return false;
+	}
+	return true;
+}

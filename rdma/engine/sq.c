@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The send queue's near end: checking and posting work requests.
+ */
+#include "engine_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool is_atomic(enum ibv_wr_opcode opcode)
+{
+	return opcode == IBV_WR_ATOMIC_CMP_AND_SWP ||
+	       opcode == IBV_WR_ATOMIC_FETCH_AND_ADD;
+}
+
+bool sq_is_fetch(const struct sq_wqe *wqe)
+{
+	return wqe->opcode == IBV_WR_RDMA_READ || is_atomic(wqe->opcode);
+}
+
+static int sum_lengths(const struct ibv_send_wr *wr, uint64_t *length)
+{
+	*length = 0;
+	for (int i = 0; i < wr->num_sge; i++)
+		*length += wr->sg_list[i].length;
+	return *length <= ENGINE_MSG_MAX ? 0 : -EINVAL;
+}
+
+static int check_wr(const struct requester *req, const struct ibv_send_wr *wr,
+	uint8_t max_rd_atomic, uint64_t *length)
+{
+	switch (wr->opcode) {
+	case IBV_WR_SEND:
+	case IBV_WR_SEND_WITH_IMM:
+	case IBV_WR_RDMA_WRITE:
+	case IBV_WR_RDMA_WRITE_WITH_IMM:
+		break;
+	case IBV_WR_RDMA_READ:
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		if (!max_rd_atomic || (wr->send_flags & IBV_SEND_INLINE))
+			return -EINVAL;
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (wr->num_sge < 0 || (uint32_t)wr->num_sge > req->max_sge)
+		return -EINVAL;
+	if (sum_lengths(wr, length))
+		return -EINVAL;
+	if ((wr->send_flags & IBV_SEND_INLINE) && *length > req->max_inline)
+		return -EINVAL;
+	if (is_atomic(wr->opcode) && *length != sizeof(uint64_t))
+		return -EINVAL;
+	return 0;
+}
+
+static void copy_inline(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
+{
+	uint8_t *p = (uint8_t *)wqe->sge;
+
+	for (int i = 0; i < wr->num_sge; i++) {
+		memcpy(p, (const void *)(uintptr_t)wr->sg_list[i].addr,
+			wr->sg_list[i].length);
+		p += wr->sg_list[i].length;
+	}
+}
+
+static void set_remote(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
+{
+	if (is_atomic(wr->opcode)) {
+		bool swap = wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP;
+
+		wqe->remote_addr = wr->wr.atomic.remote_addr;
+		wqe->rkey = wr->wr.atomic.rkey;
+		wqe->swap_add = swap ? wr->wr.atomic.swap : wr->wr.atomic.compare_add;
+		wqe->compare = swap ? wr->wr.atomic.compare_add : 0;
+	} else {
+		wqe->remote_addr = wr->wr.rdma.remote_addr;
+		wqe->rkey = wr->wr.rdma.rkey;
+	}
+}
+
+int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
+{
+	struct requester *req = &qp->req;
+	struct sq_wqe *wqe;
+	uint64_t length;
+	int rc;
+
+	if (qp->state < IBV_QPS_RTS)
+		return -EINVAL;
+	rc = check_wr(req, wr, qp->attr.max_rd_atomic, &length);
+	if (rc)
+		return rc;
+	if (req->head - req->tail >= req->depth)
+		return -ENOMEM;
+
+	wqe = requester_wqe(req, req->head);
+	wqe->wr_id = wr->wr_id;
+	wqe->opcode = (uint8_t)wr->opcode;
+	wqe->length = (uint32_t)length;
+	wqe->imm_be = wr->imm_data;
+	set_remote(wqe, wr);
+	wqe->signaled = qp->config.sq_sig_all || (wr->send_flags & IBV_SEND_SIGNALED);
+	wqe->solicited = wr->send_flags & IBV_SEND_SOLICITED;
+	wqe->fence = wr->send_flags & IBV_SEND_FENCE;
+	wqe->is_inline = wr->send_flags & IBV_SEND_INLINE;
+	wqe->n_sge = (uint8_t)wr->num_sge;
+	if (wqe->is_inline)
+		copy_inline(wqe, wr);
+	else if (wqe->n_sge)
+		memcpy(wqe->sge, wr->sg_list, wqe->n_sge * sizeof(*wqe->sge));
+	wqe->first_psn = req->next_psn;
+	wqe->n_pkts = length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
+	req->next_psn = psn_add(req->next_psn, wqe->n_pkts);
+	req->head++;
+
+	if (qp->state == IBV_QPS_ERR)
+		requester_flush(qp);
+	else
+		engine_schedule(qp);
+	return 0;
+}
