@@ -62,7 +62,7 @@ static void peers_run(struct control *control, uint64_t now)
 
 		if (!peer->is_used)
 			continue;
-		if (atomic_exchange(&peer->has_failed, false) && peer->claimed)
+		if (atomic_exchange(&control->has_failed[i], false) && peer->claimed)
 			conn_drop(control, peer->claimed, HELLO_BYE_QP_FAILED, now);
 		if (peer->is_removed)
 			conns_drop(control, &peer->addr, NULL, HELLO_BYE_REMOVED, now);
@@ -285,7 +285,7 @@ void control_conn_failed(struct control *control, unsigned peer)
 {
 	if (peer >= CONTROL_PEERS_MAX)
 		return;
-	if (!atomic_exchange(&control->peers[peer].has_failed, true))
+	if (!atomic_exchange(&control->has_failed[peer], true))
 		wake(control);
 }
 

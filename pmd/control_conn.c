@@ -77,7 +77,7 @@ static int listener_open(struct control *control)
 
 	if (fd < 0)
 		return rc;
-	rc = listen(fd, 64) < 0 ? -errno : 0;
+	rc = listen(fd, SOMAXCONN) < 0 ? -errno : 0;
 	if (!rc)
 		rc = epoll_set(control, EPOLL_CTL_ADD, fd, EPOLLIN, &control->listen_fd);
 	if (rc) {
@@ -194,7 +194,7 @@ static void conn_detach(struct control *control, struct conn *conn, const char *
 	if (conn->has_qps) {
 		conn->has_qps = false;
 		control->ops->conn_down(control->arg, peer_index(control, peer), error);
-		atomic_store(&peer->has_failed, false);
+		atomic_store(&control->has_failed[peer_index(control, peer)], false);
 	}
 	if (peer->claimed == conn)
 		peer->claimed = NULL;

@@ -51,7 +51,6 @@ struct peer {
 	bool is_used;
 	bool is_dynamic; /* came and proved the key; forgotten when its connection ends */
 	bool is_removed; /* control_remove_peer() was called; the thread does the rest */
-	atomic_bool has_failed; /* set by control_conn_failed() on any thread */
 	union control_addr addr;
 	struct conn *claimed;  /* the one connection that has queue pairs, or NULL */
 	struct conn *outgoing; /* our own try, not claimed yet, or NULL */
@@ -95,6 +94,9 @@ struct control {
 
 	struct conn *conns;
 	struct peer peers[CONTROL_PEERS_MAX];
+
+	/* Set by control_conn_failed() on any thread, without the lock. */
+	atomic_bool has_failed[CONTROL_PEERS_MAX];
 };
 
 /* ---- control_peer.c ---- */
