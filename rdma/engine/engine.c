@@ -105,6 +105,18 @@ static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)
 	return !memcmp(rx->sgid, qp->attr.ah_attr.grh.dgid.raw, sizeof(rx->sgid));
 }
 
+enum wire_service engine_service(const struct qp *qp)
+{
+	switch (qp->config.type) {
+	case IBV_QPT_UC:
+		return WIRE_UC;
+	case IBV_QPT_UD:
+		return WIRE_UD;
+	default:
+		return WIRE_RC;
+	}
+}
+
 static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_ns)
 {
 	struct wire_packet pkt;
@@ -116,10 +128,6 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		return;
 	}
 	flags = wire_opcodes[pkt.opcode].flags;
-	if (pkt.opcode >> 5 != WIRE_RC) {
-		e->stats.rx_drop_unsupported++;
-		return;
-	}
 	qp = qp_find(e, pkt.dest_qpn);
 	if (!qp) {
 		e->stats.rx_drop_no_qp++;
@@ -129,7 +137,11 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		e->stats.rx_drop_qp_state++;
 		return;
 	}
-	if (!came_from_peer(qp, rx)) {
+	if (pkt.opcode >> 5 != engine_service(qp)) {
+		e->stats.rx_drop_unsupported++;
+		return;
+	}
+	if (qp->config.type != IBV_QPT_UD && !came_from_peer(qp, rx)) {
 		e->stats.rx_drop_source++;
 		return;
 	}
@@ -138,7 +150,9 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		e->stats.rx_drop_pkey++;
 		return;
 	}
-	if (flags & WIRE_IS_RESPONSE)
+	if (qp->config.type != IBV_QPT_RC)
+		unreliable_input(qp, &pkt, rx);
+	else if (flags & WIRE_IS_RESPONSE)
 		completer_input(qp, &pkt, now_ns);
 	else
 		responder_input(qp, &pkt);
@@ -150,8 +164,8 @@ void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t 
 		input_one(e, &pkts[i], now_ns);
 }
 
-struct link_tx *engine_emit(
-	struct qp *qp, struct link_burst *burst, const struct wire_packet *pkt)
+struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
+	const struct wire_packet *pkt, const uint8_t dgid[16])
 {
 	struct link_tx *tx;
 
@@ -164,7 +178,7 @@ struct link_tx *engine_emit(
 	tx->n_iov = 0;
 	tx->sport_hash = qp->sport_hash;
 	tx->payload_len = pkt->payload_len;
-	memcpy(tx->dgid, qp->attr.ah_attr.grh.dgid.raw, sizeof(tx->dgid));
+	memcpy(tx->dgid, dgid, sizeof(tx->dgid));
 	return tx;
 }
 
@@ -183,6 +197,7 @@ int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns)
 {
 	struct qp *qp;
 
+	e->n_bursts++;
 	burst->n_pkts = 0;
 	burst->n_iovs = 0;
 	while ((qp = TAILQ_FIRST(&e->ready)) && burst->n_pkts < LINK_BURST) {

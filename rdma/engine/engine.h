@@ -68,6 +68,10 @@
 	X(rx_drop_qp_state)    \
 	X(rx_drop_source)      \
 	X(rx_drop_pkey)        \
+	X(rx_drop_qkey)        \
+	X(rx_drop_no_buffer)   \
+	X(rx_drop_access)      \
+	X(rx_messages_cut_off) \
 	X(rx_drop_stale_ack)   \
 	X(cq_overruns)         \
 	X(qp_errors)

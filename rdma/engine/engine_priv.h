@@ -32,6 +32,10 @@ struct sq_wqe {
 	uint8_t n_sge;
 	bool signaled;
 	bool solicited;
+	/* UD: to whom */
+	uint8_t dgid[16];
+	uint32_t dest_qpn;
+	uint32_t qkey;
 	bool fence;	/* wait until what was fetched before is here */
 	bool is_inline; /* the data lies here instead of sge */
 	struct ibv_sge sge[];
@@ -68,6 +72,10 @@ struct requester {
 	uint32_t rd_head, rd_tail; /* free-running */
 	struct sge_cursor got_sge; /* where the next answer to the READ at tail goes */
 	uint64_t got_off;
+
+	/* UC and UD: the burst that the last packet went into; what is in it completes
+	 * once it is sent, as only then its memory is free again */
+	uint64_t last_burst;
 
 	uint32_t unrequested; /* packets since the last AckReq */
 
@@ -152,19 +160,23 @@ struct engine {
 	uint32_t n_qps;
 	struct qp_list ready;  /* may have something to send */
 	struct qp_list timers; /* deadline_ns may be set */
-	uint64_t deadline_ns;  /* no timer is due before */
+	uint64_t n_bursts;
+	uint64_t deadline_ns; /* no timer is due before */
 	struct engine_stats stats;
 };
 
 /* engine.c */
 void engine_schedule(struct qp *qp);
 void engine_arm(struct qp *qp, uint64_t deadline_ns);
-/* Add a packet to @burst from @pkt and the queue pair's address; NULL if it is full. */
-struct link_tx *engine_emit(
-	struct qp *qp, struct link_burst *burst, const struct wire_packet *pkt);
+/* Add a packet to @burst, to @dgid; NULL if it is full. */
+struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
+	const struct wire_packet *pkt, const uint8_t dgid[16]);
+enum wire_service engine_service(const struct qp *qp);
 
 /* qp.c: the one place that changes the state by itself; completes all work with errors */
 void qp_fail(struct qp *qp);
+/* A request can't be sent: of RC that is the end, UC and UD can go on receiving (SQE). */
+void qp_fail_send(struct qp *qp);
 void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc);
 void qp_complete_send(struct qp *qp, const struct ibv_wc *wc);
 
@@ -207,9 +219,29 @@ void responder_reset(struct qp *qp, uint32_t psn);
 void responder_input(struct qp *qp, const struct wire_packet *pkt);
 /* Return: false if @burst had no room for the answer that is due */
 bool responder_output(struct qp *qp, struct link_burst *burst);
-/* Complete all posted buffers as flushed. */
-void responder_flush(struct qp *qp);
 void responder_nak_fatal(struct qp *qp, uint8_t syndrome);
+
+/* message.c */
+/* Take the next posted buffer. Return: false if there is none */
+bool message_take_wqe(struct qp *qp);
+bool message_needs_wqe(const struct responder *resp, uint32_t flags);
+/* Does the packet fit the message that is under way, and has it the right length? */
+bool message_fits(const struct qp *qp, const struct wire_packet *pkt, uint32_t flags);
+void message_begin(struct responder *resp, const struct wire_packet *pkt, uint32_t flags);
+/* Copy the payload to where it belongs. Return: WIRE_SYN_ACK, or the NAK that says why it
+ * can't be; the buffer is then completed
+ */
+uint8_t message_store(struct qp *qp, const struct wire_packet *pkt, uint32_t flags);
+enum ibv_wc_status message_scatter(struct qp *qp, const void *data, uint32_t len);
+void message_end(struct qp *qp, const struct wire_packet *pkt, uint32_t flags);
+void message_complete(
+	struct qp *qp, const struct wire_packet *pkt, enum ibv_wc_status status);
+/* Complete all posted buffers as flushed. */
+void message_flush(struct qp *qp);
+
+/* unreliable.c */
+void unreliable_input(
+	struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx);
 
 /* responder_fetch.c */
 /* A READ or atomic whose PSN is the expected one. Return: PSNs that it takes; 0 if it

@@ -12,12 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STATE(cur, next) ((cur)*8 + (next))
-
 /*
- * What ibv_modify_qp() must (req) and may (opt) be given for each transition of an RC
- * queue pair (specification table 91). Transitions to RESET and ERR from anywhere take
- * the state alone.
+ * What ibv_modify_qp() must (req) and may (opt) be given for each transition
+ * (specification table 91). Transitions to RESET and ERR from anywhere take the state
+ * alone.
  */
 struct transition {
 	bool legal;
@@ -25,32 +23,76 @@ struct transition {
 	int opt;
 };
 
-#define SQD_ATTRS                                                                        \
-	(IBV_QP_PORT | IBV_QP_AV | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |                   \
+#define N_STATES (IBV_QPS_ERR + 1)
+
+#define INIT_ATTRS   (IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS)
+#define UD_INIT	     (IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_QKEY)
+#define UC_RTR_ATTRS (IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN)
+#define RC_RTR_ATTRS (UC_RTR_ATTRS | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER)
+#define RC_RTS_ATTRS                                                            \
+	(IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | \
+		IBV_QP_MAX_QP_RD_ATOMIC)
+#define RC_RUN_ATTRS (IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER)
+#define UC_RUN_ATTRS (IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS)
+#define UD_RUN_ATTRS (IBV_QP_CUR_STATE | IBV_QP_QKEY)
+#define UC_SQD_ATTRS \
+	(IBV_QP_AV | IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX)
+#define RC_SQD_ATTRS                                                                     \
+	(UC_SQD_ATTRS | IBV_QP_PORT | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |                \
 		IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_MAX_DEST_RD_ATOMIC | \
-		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX |             \
 		IBV_QP_MIN_RNR_TIMER)
 
-static const struct transition transitions[64] = {
-	[STATE(IBV_QPS_RESET, IBV_QPS_INIT)] = {true,
-		IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS, 0},
-	[STATE(IBV_QPS_INIT, IBV_QPS_INIT)] = {true, 0,
-		IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS},
-	[STATE(IBV_QPS_INIT, IBV_QPS_RTR)] = {true,
-		IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-			IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER,
+typedef struct transition transition_table[N_STATES][N_STATES];
+
+static const transition_table rc_transitions = {
+	[IBV_QPS_RESET][IBV_QPS_INIT] = {true, INIT_ATTRS, 0},
+	[IBV_QPS_INIT][IBV_QPS_INIT] = {true, 0, INIT_ATTRS},
+	[IBV_QPS_INIT][IBV_QPS_RTR] = {true, RC_RTR_ATTRS,
 		IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX},
-	[STATE(IBV_QPS_RTR, IBV_QPS_RTS)] = {true,
-		IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-			IBV_QP_MAX_QP_RD_ATOMIC,
-		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER},
-	[STATE(IBV_QPS_RTS, IBV_QPS_RTS)] = {true, 0,
-		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER},
-	[STATE(IBV_QPS_RTS, IBV_QPS_SQD)] = {true, 0, IBV_QP_EN_SQD_ASYNC_NOTIFY},
-	[STATE(IBV_QPS_SQD, IBV_QPS_SQD)] = {true, 0, SQD_ATTRS},
-	[STATE(IBV_QPS_SQD, IBV_QPS_RTS)] = {true, 0,
-		IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_MIN_RNR_TIMER},
+	[IBV_QPS_RTR][IBV_QPS_RTS] = {true, RC_RTS_ATTRS, RC_RUN_ATTRS},
+	[IBV_QPS_RTS][IBV_QPS_RTS] = {true, 0, RC_RUN_ATTRS},
+	[IBV_QPS_RTS][IBV_QPS_SQD] = {true, 0, IBV_QP_EN_SQD_ASYNC_NOTIFY},
+	[IBV_QPS_SQD][IBV_QPS_SQD] = {true, 0, RC_SQD_ATTRS},
+	[IBV_QPS_SQD][IBV_QPS_RTS] = {true, 0, RC_RUN_ATTRS},
 };
+
+static const transition_table uc_transitions = {
+	[IBV_QPS_RESET][IBV_QPS_INIT] = {true, INIT_ATTRS, 0},
+	[IBV_QPS_INIT][IBV_QPS_INIT] = {true, 0, INIT_ATTRS},
+	[IBV_QPS_INIT][IBV_QPS_RTR] = {true, UC_RTR_ATTRS,
+		IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX},
+	[IBV_QPS_RTR][IBV_QPS_RTS] = {true, IBV_QP_SQ_PSN, UC_RUN_ATTRS},
+	[IBV_QPS_RTS][IBV_QPS_RTS] = {true, 0, UC_RUN_ATTRS},
+	[IBV_QPS_RTS][IBV_QPS_SQD] = {true, 0, IBV_QP_EN_SQD_ASYNC_NOTIFY},
+	[IBV_QPS_SQD][IBV_QPS_SQD] = {true, 0, UC_SQD_ATTRS},
+	[IBV_QPS_SQD][IBV_QPS_RTS] = {true, 0, UC_RUN_ATTRS},
+	[IBV_QPS_SQE][IBV_QPS_RTS] = {true, 0, UC_RUN_ATTRS},
+};
+
+static const transition_table ud_transitions = {
+	[IBV_QPS_RESET][IBV_QPS_INIT] = {true, UD_INIT, 0},
+	[IBV_QPS_INIT][IBV_QPS_INIT] = {true, 0, UD_INIT},
+	[IBV_QPS_INIT][IBV_QPS_RTR] = {true, 0, IBV_QP_PKEY_INDEX | IBV_QP_QKEY},
+	[IBV_QPS_RTR][IBV_QPS_RTS] = {true, IBV_QP_SQ_PSN, UD_RUN_ATTRS},
+	[IBV_QPS_RTS][IBV_QPS_RTS] = {true, 0, UD_RUN_ATTRS},
+	[IBV_QPS_RTS][IBV_QPS_SQD] = {true, 0, IBV_QP_EN_SQD_ASYNC_NOTIFY},
+	[IBV_QPS_SQD][IBV_QPS_SQD] = {true, 0, IBV_QP_PKEY_INDEX | IBV_QP_QKEY},
+	[IBV_QPS_SQD][IBV_QPS_RTS] = {true, 0, UD_RUN_ATTRS},
+	[IBV_QPS_SQE][IBV_QPS_RTS] = {true, 0, UD_RUN_ATTRS},
+};
+
+static const struct transition *transition_of(
+	enum ibv_qp_type type, enum ibv_qp_state from, enum ibv_qp_state to)
+{
+	switch (type) {
+	case IBV_QPT_UC:
+		return &uc_transitions[from][to];
+	case IBV_QPT_UD:
+		return &ud_transitions[from][to];
+	default:
+		return &rc_transitions[from][to];
+	}
+}
 
 static bool in_range(const struct ibv_qp_attr *a, int mask)
 {
@@ -82,7 +124,7 @@ static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int
 		return mask & ~IBV_QP_CUR_STATE ? -EINVAL : 0;
 	if ((unsigned int)next > IBV_QPS_ERR)
 		return -EINVAL;
-	t = &transitions[STATE(qp->state, next)];
+	t = transition_of(qp->config.type, qp->state, next);
 	if (!t->legal || (mask & t->req) != t->req || (mask & ~(t->req | t->opt)))
 		return -EINVAL;
 	return in_range(attr, mask) ? 0 : -EINVAL;
@@ -98,6 +140,8 @@ static void set_attrs(struct ibv_qp_attr *to, const struct ibv_qp_attr *from, in
 		to->port_num = from->port_num;
 	if (mask & IBV_QP_AV)
 		to->ah_attr = from->ah_attr;
+	if (mask & IBV_QP_QKEY)
+		to->qkey = from->qkey;
 	if (mask & IBV_QP_PATH_MTU)
 		to->path_mtu = from->path_mtu;
 	if (mask & IBV_QP_DEST_QPN)
@@ -152,7 +196,8 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 		qp_fail(qp);
 		return 0;
 	case IBV_QPS_RTR:
-		qp->mtu = 128u << qp->attr.path_mtu;
+		qp->mtu = qp->config.type == IBV_QPT_UD ? qp->config.port_mtu
+							: 128u << qp->attr.path_mtu;
 		responder_reset(qp, qp->attr.rq_psn);
 		break;
 	case IBV_QPS_RTS:
@@ -186,7 +231,18 @@ void qp_fail(struct qp *qp)
 	qp->state = IBV_QPS_ERR;
 	qp->engine->stats.qp_errors++;
 	requester_flush(qp);
-	responder_flush(qp);
+	message_flush(qp);
+}
+
+void qp_fail_send(struct qp *qp)
+{
+	if (qp->config.type == IBV_QPT_RC) {
+		qp_fail(qp);
+		return;
+	}
+	requester_flush(qp);
+	if (qp->state != IBV_QPS_ERR)
+		qp->state = IBV_QPS_SQE;
 }
 
 static void complete(struct qp *qp, struct cq *cq, const struct ibv_wc *wc)
@@ -210,7 +266,7 @@ void qp_complete_send(struct qp *qp, const struct ibv_wc *wc)
 void qp_flush_rq(struct qp *qp)
 {
 	if (qp->state == IBV_QPS_ERR)
-		responder_flush(qp);
+		message_flush(qp);
 }
 
 /* A free slot and a QPN that can't be guessed; 0, 1 and the multicast number are taken.
@@ -231,7 +287,8 @@ int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
 	struct qp *qp;
 	int rc;
 
-	if (config->type != IBV_QPT_RC)
+	if (config->type != IBV_QPT_RC && config->type != IBV_QPT_UC &&
+		config->type != IBV_QPT_UD)
 		return -EOPNOTSUPP;
 	/* Half full at most, so that choose_number() soon finds a slot. */
 	if (e->n_qps >= ENGINE_QP_MAX / 2)

@@ -15,7 +15,8 @@ struct qp;
  * it */
 struct qp_config {
 	uint32_t pd;
-	enum ibv_qp_type type; /* IBV_QPT_RC */
+	enum ibv_qp_type type; /* IBV_QPT_RC, _UC or _UD */
+	uint32_t port_mtu;     /* largest payload of a UD packet, bytes */
 	int sq_sig_all;
 	struct cq *send_cq;
 	struct cq *recv_cq;
@@ -47,9 +48,11 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask);
 void qp_query(const struct qp *qp, struct ibv_qp_attr *attr);
 
 /** qp_post_send() - put one work request on the send queue; engine_output() sends it
+ * @ah: UD only: where wr->wr.ud.ah leads; copied
  * Return: 0, -EINVAL (state, opcode, pieces, length), -ENOMEM (queue full)
  */
-int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr);
+int qp_post_send(
+	struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah);
 
 /** qp_flush_rq() - complete posted buffers with IBV_WC_WR_FLUSH_ERR when the queue pair
  * is in the error state; to be called after rq_post() on a queue pair's own queue

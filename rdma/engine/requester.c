@@ -171,7 +171,7 @@ void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status)
 		completer_retire(qp, IBV_WC_WR_FLUSH_ERR);
 	if (req->tail != req->head)
 		completer_retire(qp, status);
-	qp_fail(qp);
+	qp_fail_send(qp);
 }
 
 /* Sending. */
@@ -200,6 +200,11 @@ static uint8_t fetch_opcode(uint8_t wr_opcode)
 	default:
 		return WIRE_READ_REQUEST;
 	}
+}
+
+static bool is_reliable(const struct qp *qp)
+{
+	return qp->config.type == IBV_QPT_RC;
 }
 
 /* Point @tx's payload at bytes @off to @off + @len of the request.
@@ -281,14 +286,23 @@ static void advance(struct qp *qp, const struct sq_wqe *wqe, uint32_t n_psns)
 		req->cur_pkt += n_psns;
 }
 
+static bool is_ud(const struct qp *qp)
+{
+	return qp->config.type == IBV_QPT_UD;
+}
+
 static struct wire_packet request_packet(
 	const struct qp *qp, const struct sq_wqe *wqe, uint8_t operation)
 {
 	return (struct wire_packet){
-		.opcode = WIRE_OPCODE(WIRE_RC, operation),
+		.opcode = WIRE_OPCODE(engine_service(qp), operation),
 		.mig_req = true, /* as hardware sends it (facts) */
 		.pkey = WIRE_PKEY_DEFAULT,
-		.dest_qpn = qp->attr.dest_qp_num,
+		.dest_qpn = is_ud(qp) ? wqe->dest_qpn : qp->attr.dest_qp_num,
+		.src_qpn = qp->qpn,
+		/* a Q_Key with the highest bit set stands for the queue pair's own
+		   (10.2.5) */
+		.qkey = wqe->qkey >> 31 ? qp->attr.qkey : wqe->qkey,
 		.psn = psn_add(wqe->first_psn, qp->req.cur_pkt),
 		.va = wqe->remote_addr,
 		.rkey = wqe->rkey,
@@ -316,8 +330,9 @@ static int emit_data(
 	pkt.solicited = last && wqe->solicited;
 	pkt.pad = -len & 3;
 	pkt.payload_len = len;
-	pkt.ack_req = wants_ack(req, last, in_flight);
-	tx = engine_emit(qp, burst, &pkt);
+	pkt.ack_req = is_reliable(qp) && wants_ack(req, last, in_flight);
+	tx = engine_emit(
+		qp, burst, &pkt, is_ud(qp) ? wqe->dgid : qp->attr.ah_attr.grh.dgid.raw);
 	if (!tx)
 		return -ENOBUFS;
 	rc = attach_payload(qp, wqe, off, len, burst, tx);
@@ -347,7 +362,7 @@ static int emit_fetch(struct qp *qp, struct sq_wqe *wqe, struct link_burst *burs
 	pkt.ack_req = true;
 	pkt.va = wqe->remote_addr + off;
 	pkt.dma_len = (uint32_t)MIN((uint64_t)n_psns * qp->mtu, wqe->length - off);
-	if (!engine_emit(qp, burst, &pkt))
+	if (!engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw))
 		return -ENOBUFS;
 	req->rd_end[req->rd_head++ % ENGINE_RD_MAX] = psn_add(pkt.psn, n_psns);
 	advance(qp, wqe, n_psns);
@@ -386,9 +401,43 @@ static bool has_work(const struct qp *qp)
 	return qp->state == IBV_QPS_RTS && fetch_allows(qp, requester_wqe(req, req->cur));
 }
 
+/* UC and UD: what went out in an earlier burst is sent, so it is complete. */
+static void retire_sent(struct qp *qp)
+{
+	struct requester *req = &qp->req;
+
+	if (req->last_burst == qp->engine->n_bursts)
+		return;
+	while (req->tail != req->cur)
+		completer_retire(qp, IBV_WC_SUCCESS);
+	req->una_psn = req->snd_max;
+}
+
+static bool output_unreliable(struct qp *qp, struct link_burst *burst)
+{
+	struct requester *req = &qp->req;
+
+	retire_sent(qp);
+	for (int n = 0; has_work(qp) && n < ENGINE_QUANTUM_PKTS; n++) {
+		int rc = emit_request(qp, burst, 0);
+
+		if (rc == -ENOBUFS)
+			break;
+		if (rc) {
+			requester_fail(qp, req->cur, IBV_WC_LOC_PROT_ERR);
+			return false;
+		}
+		req->last_burst = qp->engine->n_bursts;
+	}
+	return req->tail != req->cur || has_work(qp);
+}
+
 bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
 	struct requester *req = &qp->req;
+
+	if (!is_reliable(qp))
+		return output_unreliable(qp, burst);
 
 	for (int n = 0; has_work(qp); n++) {
 		uint32_t in_flight = psn_add(requester_tx_psn(req), -req->una_psn);

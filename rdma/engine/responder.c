@@ -7,11 +7,8 @@
  */
 #include "engine_priv.h"
 
-#include "lib/util.h"
-
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 int responder_init(struct qp *qp)
 {
@@ -99,149 +96,14 @@ bool responder_output(struct qp *qp, struct link_burst *burst)
 		return false;
 	if (!resp->ack_pending)
 		return true;
-	if (!engine_emit(qp, burst, &pkt))
+	if (!engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw))
 		return false;
 	resp->ack_pending = false;
 	count_answer(&qp->engine->stats, resp->syndrome);
 	return true;
 }
 
-/* Receive buffers. */
-
-static bool take_wqe(struct qp *qp)
-{
-	struct responder *resp = &qp->resp;
-	const struct rq_wqe *wqe = rq_peek(qp->rq);
-
-	if (!wqe)
-		return false;
-	resp->wqe->wr_id = wqe->wr_id;
-	resp->wqe->n_sge = wqe->n_sge;
-	memcpy(resp->wqe->sge, wqe->sge, wqe->n_sge * sizeof(*wqe->sge));
-	rq_pop(qp->rq);
-	resp->have_wqe = true;
-	resp->at = (struct sge_cursor){0};
-	return true;
-}
-
-static void complete_recv(
-	struct qp *qp, const struct wire_packet *pkt, enum ibv_wc_status status)
-{
-	struct responder *resp = &qp->resp;
-	uint32_t flags = pkt ? wire_opcodes[pkt->opcode].flags : 0;
-	struct ibv_wc wc = {
-		.wr_id = resp->wqe->wr_id,
-		.status = status,
-		.opcode = flags & WIRE_IS_WRITE ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV,
-		.byte_len = (uint32_t)resp->received,
-		.qp_num = qp->qpn,
-		.src_qp = qp->attr.dest_qp_num,
-	};
-
-	if (flags & WIRE_HAS_IMM) {
-		wc.wc_flags = IBV_WC_WITH_IMM;
-		wc.imm_data = pkt->imm_be;
-	}
-	resp->have_wqe = false;
-	qp_complete_recv(qp, &wc);
-}
-
-void responder_flush(struct qp *qp)
-{
-	struct responder *resp = &qp->resp;
-
-	if (resp->have_wqe)
-		complete_recv(qp, NULL, IBV_WC_WR_FLUSH_ERR);
-	resp->received = 0;
-	while (!qp->config.srq && take_wqe(qp))
-		complete_recv(qp, NULL, IBV_WC_WR_FLUSH_ERR);
-}
-
-/* Requests. Each of these returns false when the packet ended in a NAK. */
-
-static bool receive_send(struct qp *qp, const struct wire_packet *pkt)
-{
-	struct responder *resp = &qp->resp;
-	struct sge_list list = {
-		.mrs = qp->engine->mrs,
-		.pd = rq_pd(qp->rq),
-		.n = resp->wqe->n_sge,
-		.sge = resp->wqe->sge,
-	};
-	int rc = sge_scatter(&list, &resp->at, pkt->payload, pkt->payload_len);
-
-	if (!rc)
-		return true;
-	complete_recv(
-		qp, NULL, rc == -EMSGSIZE ? IBV_WC_LOC_LEN_ERR : IBV_WC_LOC_PROT_ERR);
-	responder_nak_fatal(qp, rc == -EMSGSIZE ? WIRE_SYN_NAK_INVALID_REQUEST
-						: WIRE_SYN_NAK_REMOTE_OPERATION);
-	return false;
-}
-
-static bool receive_write(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
-{
-	struct responder *resp = &qp->resp;
-	uint64_t end = resp->received + pkt->payload_len;
-	uint8_t *p;
-
-	if (flags & WIRE_HAS_RETH) {
-		resp->write_va = pkt->va;
-		resp->write_rkey = pkt->rkey;
-		resp->write_len = pkt->dma_len;
-	}
-	if (end > resp->write_len || ((flags & WIRE_IS_LAST) && end != resp->write_len)) {
-		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
-		return false;
-	}
-	/* The queue pair must allow it as well as the region (10.6.3.2). A write of no
-	 * bytes touches no memory, so its key is not looked at (9.7.4.1.5). */
-	if (!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_WRITE)) {
-		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
-		return false;
-	}
-	if (!pkt->payload_len)
-		return true;
-	p = mr_resolve(qp->engine->mrs, resp->write_rkey, qp->config.pd,
-		resp->write_va + resp->received, pkt->payload_len,
-		IBV_ACCESS_REMOTE_WRITE);
-	if (!p) {
-		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
-		return false;
-	}
-	memcpy(p, pkt->payload, pkt->payload_len);
-	return true;
-}
-
-/* Does the packet fit the message that is under way, and has it the right length? */
-static bool fits_message(
-	const struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
-{
-	const struct responder *resp = &qp->resp;
-	uint32_t class = flags & WIRE_IS_REQUEST;
-
-	if (flags & WIRE_IS_FIRST ? resp->in_message != 0 : resp->in_message != class)
-		return false;
-	if (!(flags & WIRE_IS_LAST))
-		return pkt->payload_len == qp->mtu;
-	if (!(flags & WIRE_IS_FIRST) && pkt->payload_len == 0)
-		return false;
-	return pkt->payload_len <= qp->mtu;
-}
-
-static void end_message(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
-{
-	struct responder *resp = &qp->resp;
-
-	resp->in_message = 0;
-	resp->msn = psn_add(resp->msn, 1);
-	if (flags & WIRE_IS_SEND)
-		qp->engine->stats.rx_send_messages++;
-	else
-		qp->engine->stats.rx_write_messages++;
-	if (resp->have_wqe)
-		complete_recv(qp, pkt, IBV_WC_SUCCESS);
-}
+/* Requests. */
 
 static void receive_fetch(struct qp *qp, const struct wire_packet *pkt)
 {
@@ -263,37 +125,33 @@ static void receive_fetch(struct qp *qp, const struct wire_packet *pkt)
 static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
 {
 	struct responder *resp = &qp->resp;
-	bool begins = flags & WIRE_IS_FIRST;
-	bool needs_wqe = flags & WIRE_IS_SEND ? begins : flags & WIRE_HAS_IMM;
+	uint8_t syndrome;
 
 	if (flags & (WIRE_IS_READ | WIRE_IS_ATOMIC)) {
 		receive_fetch(qp, pkt);
 		return;
 	}
-	if (!(flags & (WIRE_IS_SEND | WIRE_IS_WRITE)) || (flags & WIRE_HAS_IETH) ||
-		!fits_message(qp, pkt, flags)) {
+	if (!message_fits(qp, pkt, flags)) {
 		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
 		return;
 	}
-	if (needs_wqe && !take_wqe(qp)) {
+	if (message_needs_wqe(resp, flags) && !message_take_wqe(qp)) {
 		/* Each try is answered; what follows the refused packet is not. */
 		resp->nak_sent = true;
 		answer(qp, WIRE_SYN_RNR_NAK | qp->attr.min_rnr_timer, resp->epsn);
 		return;
 	}
-	if (begins) {
-		resp->received = 0;
-		resp->in_message = flags & WIRE_IS_REQUEST;
-	}
-	if (flags & WIRE_IS_SEND ? !receive_send(qp, pkt)
-				 : !receive_write(qp, pkt, flags))
+	if (flags & WIRE_IS_FIRST)
+		message_begin(resp, pkt, flags);
+	syndrome = message_store(qp, pkt, flags);
+	if (syndrome != WIRE_SYN_ACK) {
+		responder_nak_fatal(qp, syndrome);
 		return;
-
-	resp->received += pkt->payload_len;
+	}
 	resp->epsn = psn_add(resp->epsn, 1);
 	resp->nak_sent = false;
 	if (flags & WIRE_IS_LAST)
-		end_message(qp, pkt, flags);
+		message_end(qp, pkt, flags);
 	if (pkt->ack_req)
 		acknowledge(qp);
 }

@@ -175,7 +175,7 @@ static bool emit_atomic(struct qp *qp, const struct fetch *f, struct link_burst 
 {
 	struct wire_packet pkt = answer_to(qp, f, WIRE_ATOMIC_ACK);
 
-	if (!engine_emit(qp, burst, &pkt))
+	if (!engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw))
 		return false;
 	qp->engine->stats.tx_atomic_responses++;
 	qp->resp.todo_tail++;
@@ -207,7 +207,7 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 	}
 	pkt.pad = -len & 3;
 	pkt.payload_len = len;
-	tx = engine_emit(qp, burst, &pkt);
+	tx = engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw);
 	if (!tx)
 		return false;
 	if (len) {

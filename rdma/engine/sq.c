@@ -26,29 +26,38 @@ static int sum_lengths(const struct ibv_send_wr *wr, uint64_t *length)
 	return *length <= ENGINE_MSG_MAX ? 0 : -EINVAL;
 }
 
-static int check_wr(const struct requester *req, const struct ibv_send_wr *wr,
-	uint8_t max_rd_atomic, uint64_t *length)
+static bool opcode_allowed(const struct qp *qp, const struct ibv_send_wr *wr)
 {
 	switch (wr->opcode) {
 	case IBV_WR_SEND:
 	case IBV_WR_SEND_WITH_IMM:
+		return true;
 	case IBV_WR_RDMA_WRITE:
 	case IBV_WR_RDMA_WRITE_WITH_IMM:
-		break;
+		return qp->config.type != IBV_QPT_UD;
 	case IBV_WR_RDMA_READ:
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
-		if (!max_rd_atomic || (wr->send_flags & IBV_SEND_INLINE))
-			return -EINVAL;
-		break;
+		return qp->config.type == IBV_QPT_RC && qp->attr.max_rd_atomic &&
+		       !(wr->send_flags & IBV_SEND_INLINE);
 	default:
-		return -EINVAL;
+		return false;
 	}
+}
+
+static int check_wr(const struct qp *qp, const struct ibv_send_wr *wr, uint64_t *length)
+{
+	const struct requester *req = &qp->req;
+
+	if (!opcode_allowed(qp, wr))
+		return -EINVAL;
 	if (wr->num_sge < 0 || (uint32_t)wr->num_sge > req->max_sge)
 		return -EINVAL;
 	if (sum_lengths(wr, length))
 		return -EINVAL;
 	if ((wr->send_flags & IBV_SEND_INLINE) && *length > req->max_inline)
+		return -EINVAL;
+	if (qp->config.type == IBV_QPT_UD && *length > qp->mtu)
 		return -EINVAL;
 	if (is_atomic(wr->opcode) && *length != sizeof(uint64_t))
 		return -EINVAL;
@@ -66,8 +75,15 @@ static void copy_inline(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
 	}
 }
 
-static void set_remote(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
+static void set_remote(
+	struct sq_wqe *wqe, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
 {
+	if (ah) {
+		memcpy(wqe->dgid, ah->grh.dgid.raw, sizeof(wqe->dgid));
+		wqe->dest_qpn = wr->wr.ud.remote_qpn & WIRE_24BIT;
+		wqe->qkey = wr->wr.ud.remote_qkey;
+		return;
+	}
 	if (is_atomic(wr->opcode)) {
 		bool swap = wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP;
 
@@ -81,7 +97,8 @@ static void set_remote(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
 	}
 }
 
-int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
+int qp_post_send(
+	struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
 {
 	struct requester *req = &qp->req;
 	struct sq_wqe *wqe;
@@ -90,7 +107,7 @@ int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
 
 	if (qp->state < IBV_QPS_RTS)
 		return -EINVAL;
-	rc = check_wr(req, wr, qp->attr.max_rd_atomic, &length);
+	rc = check_wr(qp, wr, &length);
 	if (rc)
 		return rc;
 	if (req->head - req->tail >= req->depth)
@@ -101,7 +118,7 @@ int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
 	wqe->opcode = (uint8_t)wr->opcode;
 	wqe->length = (uint32_t)length;
 	wqe->imm_be = wr->imm_data;
-	set_remote(wqe, wr);
+	set_remote(wqe, wr, ah);
 	wqe->signaled = qp->config.sq_sig_all || (wr->send_flags & IBV_SEND_SIGNALED);
 	wqe->solicited = wr->send_flags & IBV_SEND_SOLICITED;
 	wqe->fence = wr->send_flags & IBV_SEND_FENCE;
@@ -116,7 +133,7 @@ int qp_post_send(struct qp *qp, const struct ibv_send_wr *wr)
 	req->next_psn = psn_add(req->next_psn, wqe->n_pkts);
 	req->head++;
 
-	if (qp->state == IBV_QPS_ERR)
+	if (qp->state == IBV_QPS_ERR || qp->state == IBV_QPS_SQE)
 		requester_flush(qp);
 	else
 		engine_schedule(qp);

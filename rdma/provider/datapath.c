@@ -30,7 +30,11 @@ static int post_send(
 
 	engine_lock(dev);
 	for (; wr; wr = wr->next) {
-		rc = qp_post_send(qp->qp, wr);
+		const struct ibv_ah_attr *ah = NULL;
+
+		if (ibqp->qp_type == IBV_QPT_UD)
+			ah = &container_of(wr->wr.ud.ah, struct device_ah, ibv)->attr;
+		rc = qp_post_send(qp->qp, wr, ah);
 		if (rc) {
 			*bad_wr = wr;
 			break;

@@ -27,8 +27,9 @@
 /* Below the IP MTU: IPv6 40, UDP 8, BTH 12, RETH 16, ICRC 4; Linux' rxe takes 80 too. */
 #define HEADERS_BYTES 80
 
-static enum ibv_mtu mtu_of_link(const struct link *link)
+enum ibv_mtu device_mtu(const struct device *dev)
 {
+	const struct link *link = dev->link;
 	enum ibv_mtu mtu = IBV_MTU_256;
 
 	while (mtu < IBV_MTU_4096 && (128u << (mtu + 1)) + HEADERS_BYTES <= link->ip_mtu)
@@ -71,6 +72,7 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_srq = DEVICE_SRQ_MAX;
 	a->max_srq_wr = RQ_DEPTH_MAX;
 	a->max_srq_sge = RQ_SGE_MAX;
+	a->max_ah = DEVICE_AH_MAX;
 	a->max_pkeys = 1;
 	a->phys_port_cnt = 1;
 	return 0;
@@ -84,7 +86,7 @@ static int query_port(
 	*attr = (struct ibv_port_attr){
 		.state = IBV_PORT_ACTIVE,
 		.max_mtu = IBV_MTU_4096,
-		.active_mtu = mtu_of_link(to_device(ctx)->link),
+		.active_mtu = device_mtu(to_device(ctx)),
 		.gid_tbl_len = 1,
 		.pkey_tbl_len = 1,
 		.max_msg_sz = ENGINE_MSG_MAX,

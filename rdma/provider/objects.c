@@ -211,6 +211,31 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 	return 0;
 }
 
+/* Address handles. */
+
+static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
+{
+	struct device_ah *ah;
+
+	if (!attr->is_global || attr->port_num != 1 || attr->grh.sgid_index != 0)
+		return fail(-EINVAL);
+	ah = calloc(1, sizeof(*ah));
+	if (!ah)
+		return fail(-ENOMEM);
+	ah->attr = *attr;
+	ah->ibv.context = ibpd->context;
+	ah->ibv.pd = ibpd;
+	to_pd(ibpd)->n_users++;
+	return &ah->ibv;
+}
+
+static int destroy_ah(struct ibv_ah *ibah)
+{
+	to_pd(ibah->pd)->n_users--;
+	free(container_of(ibah, struct device_ah, ibv));
+	return 0;
+}
+
 /* Queue pairs. */
 
 static void count_users(struct ibv_qp *ibqp, int n)
@@ -246,6 +271,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	struct qp_config config = {
 		.pd = to_pd(pd)->id,
 		.type = init->qp_type,
+		.port_mtu = 128u << device_mtu(dev),
 		.sq_sig_all = init->sq_sig_all,
 		.cap = init->cap,
 	};
@@ -353,6 +379,8 @@ const struct verbs_context_ops object_ops = {
 	.create_srq = create_srq,
 	.query_srq = query_srq,
 	.destroy_srq = destroy_srq,
+	.create_ah = create_ah,
+	.destroy_ah = destroy_ah,
 	.create_qp = create_qp,
 	.modify_qp = modify_qp,
 	.query_qp = query_qp,

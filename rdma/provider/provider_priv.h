@@ -25,6 +25,7 @@
 
 #define DEVICE_CQ_MAX  (1u << 16)
 #define DEVICE_SRQ_MAX (1u << 14)
+#define DEVICE_AH_MAX  (1u << 16)
 #define DEVICE_PD_MAX  (1u << 16)
 
 struct device {
@@ -55,6 +56,11 @@ struct device_pd {
 	struct ibv_pd ibv;
 	uint32_t id;
 	_Atomic int n_users;
+};
+
+struct device_ah {
+	struct ibv_ah ibv;
+	struct ibv_ah_attr attr;
 };
 
 struct device_mr {
@@ -91,6 +97,9 @@ static inline struct device *to_device(struct ibv_context *ctx)
 {
 	return (struct device *)((char *)ctx - offsetof(struct device, vctx.context));
 }
+
+/* device.c: the port's path MTU */
+enum ibv_mtu device_mtu(const struct device *dev);
 
 /* gid_dir.c */
 int gid_dir_create(const struct link *link, char *path, size_t size);

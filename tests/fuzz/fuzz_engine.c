@@ -81,7 +81,7 @@ static void post_some(struct device_under_test *d, struct qp *qp)
 	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND};
 
 	if (qp_state(qp) == IBV_QPS_RTS)
-		qp_post_send(qp, &wr);
+		qp_post_send(qp, &wr, NULL);
 }
 
 static void open_device(struct device_under_test *d)

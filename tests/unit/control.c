@@ -140,7 +140,8 @@ static const char *address(unsigned i, char text[TEXT_MAX])
 	snprintf(text, TEXT_MAX, "127.%u.%u.%u", 16 + (pid >> 16) % 64, (pid >> 8) & 0xff,
 		(pid & 0xff) ^ (i << 5));
 	if (i >= 8)
-		snprintf(text, TEXT_MAX, "127.%u.%u.%u", 80 + i, (pid >> 8) & 0xff, pid & 0xff);
+		snprintf(text, TEXT_MAX, "127.%u.%u.%u", 80 + i, (pid >> 8) & 0xff,
+			pid & 0xff);
 	return text;
 }
 
@@ -159,7 +160,8 @@ static struct node *node_new(unsigned i)
 }
 
 /* @peers: numbers of nodes, ended by -1 */
-static void node_start_keyed(struct node *node, const int *peers, const struct hello_key *key)
+static void node_start_keyed(
+	struct node *node, const int *peers, const struct hello_key *key)
 {
 	char texts[N_PEERS][TEXT_MAX];
 	struct control_peer config_peers[N_PEERS] = {0};
@@ -173,8 +175,8 @@ static void node_start_keyed(struct node *node, const int *peers, const struct h
 	};
 
 	for (; peers[config.n_peers] >= 0; config.n_peers++)
-		config_peers[config.n_peers].address = address(
-			(unsigned)peers[config.n_peers], texts[config.n_peers]);
+		config_peers[config.n_peers].address =
+			address((unsigned)peers[config.n_peers], texts[config.n_peers]);
 	assert_int_equal(control_start(&config, &node->control), 0);
 }
 
@@ -238,15 +240,15 @@ static uint64_t ends(struct node *node)
 	return sum;
 }
 
-#define WAIT_FOR(condition)                                                    \
-	do {                                                                   \
-		uint64_t end_ns = now_ns() + WAIT_S * NSEC_PER_SEC;            \
-									       \
-		while (!(condition)) {                                         \
-			if (now_ns() > end_ns)                                 \
-				fail_msg("waited in vain for " #condition);    \
-			usleep(2000);                                          \
-		}                                                              \
+#define WAIT_FOR(condition)                                                 \
+	do {                                                                \
+		uint64_t end_ns = now_ns() + WAIT_S * NSEC_PER_SEC;         \
+                                                                            \
+		while (!(condition)) {                                      \
+			if (now_ns() > end_ns)                              \
+				fail_msg("waited in vain for " #condition); \
+			usleep(2000);                                       \
+		}                                                           \
 	} while (0)
 
 static bool is_up(struct node *node, unsigned peer)
@@ -440,11 +442,13 @@ static void test_strangers(void **state)
 
 	/* It may be configured later, without a break; removed, it goes. */
 	assert_int_equal(control_add_peer(a->control,
-				 &(struct control_peer){.address = b->address}), 0);
+				 &(struct control_peer){.address = b->address}),
+		0);
 	assert_int_equal(control_peer_get(a->control, 0, &info), 0);
 	assert_true(info.up && !info.dynamic);
 	assert_int_equal(control_add_peer(a->control,
-				 &(struct control_peer){.address = b->address}), -EEXIST);
+				 &(struct control_peer){.address = b->address}),
+		-EEXIST);
 	node_stop(b);
 	WAIT_FOR(!is_up(a, 0));
 	assert_int_equal(control_peer_get(a->control, 0, &info), 0);
@@ -469,7 +473,8 @@ static void test_add_remove(void **state)
 	node_start(a, (int[]){-1});
 	node_start(b, (int[]){1, -1});
 	assert_int_equal(control_add_peer(a->control,
-				 &(struct control_peer){.address = b->address}), 0);
+				 &(struct control_peer){.address = b->address}),
+		0);
 	WAIT_FOR(is_up(a, 0) && is_up(b, 0));
 	assert_int_equal(control_remove_peer(a->control, b->address), 0);
 	WAIT_FOR(!is_up(a, 0) && !is_up(b, 0));
@@ -502,7 +507,8 @@ static void test_qp_failed(void **state)
 	node_free(b);
 }
 
-/* The driver cannot make or connect queue pairs: refused, tried again, and then it can. */
+/* The driver cannot make or connect queue pairs: refused, tried again, and then it can.
+ */
 static void test_driver_fails(void **state)
 {
 	struct node *a = node_new(1), *b = node_new(2);
@@ -564,7 +570,8 @@ static void test_flood(void **state)
 	assert_int_equal(book_get(a, 0).n_down, 0);
 	for (unsigned i = 0; i < n; i++)
 		close(fds[i]);
-	WAIT_FOR(counter(a, "hello_connects") + counter(a, "hello_accepts") == ends(a) + 1);
+	WAIT_FOR(counter(a, "hello_connects") + counter(a, "hello_accepts") ==
+		 ends(a) + 1);
 	assert_int_equal(book_get(a, 0).n_down, 0);
 	node_stop(a);
 	node_stop(b);
@@ -628,8 +635,10 @@ static void test_too_many_peers(void **state)
 {
 	static char texts[CONTROL_PEERS_MAX + 1][TEXT_MAX];
 	static struct control_peer peers[CONTROL_PEERS_MAX + 1];
-	struct control_config config = {.local_address = "127.255.0.1", .peers = peers,
-		.n_peers = CONTROL_PEERS_MAX + 1, .ops = &ops};
+	struct control_config config = {.local_address = "127.255.0.1",
+		.peers = peers,
+		.n_peers = CONTROL_PEERS_MAX + 1,
+		.ops = &ops};
 	struct control *control;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(peers); i++) {
@@ -645,7 +654,8 @@ static void test_too_many_peers(void **state)
 static void ipv6_nodes(void)
 {
 	struct node *a = node_new(1), *b = node_new(2);
-	struct control_peer peer_a = {.address = "fd00::1"}, peer_b = {.address = "fd00::2"};
+	struct control_peer peer_a = {.address = "fd00::1"},
+			    peer_b = {.address = "fd00::2"};
 	struct control_config config = {.n_peers = 1, .timers = &timers, .ops = &ops};
 
 	a->gid[0] = b->gid[0] = 0xfd;
@@ -677,7 +687,8 @@ static void test_ipv6(void **state)
 	assert_true(pid >= 0);
 	if (!pid) {
 		if (unshare(CLONE_NEWNET) < 0 ||
-			system("ip link set lo up && ip addr add fd00::1/128 dev lo nodad && "
+			system("ip link set lo up && ip addr add fd00::1/128 dev lo "
+			       "nodad && "
 			       "ip addr add fd00::2/128 dev lo nodad") != 0)
 			_exit(77);
 		ipv6_nodes();
@@ -685,7 +696,8 @@ static void test_ipv6(void **state)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-		print_message("skipped: no right to make a network namespace, or no IPv6\n");
+		print_message(
+			"skipped: no right to make a network namespace, or no IPv6\n");
 		skip();
 	}
 	assert_int_equal(status, 0);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 const struct world_config world_default = {
+	.type = IBV_QPT_RC,
 	.mtu = IBV_MTU_1024,
 	.sq_depth = 64,
 	.rq_depth = 64,
@@ -24,7 +25,8 @@ static void open_end(
 {
 	struct qp_config qpc = {
 		.pd = WORLD_PD,
-		.type = IBV_QPT_RC,
+		.type = config->type,
+		.port_mtu = 128u << config->mtu,
 		.srq = srq,
 		.cap = {.max_send_wr = config->sq_depth,
 			.max_recv_wr = config->rq_depth,
@@ -45,7 +47,7 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 {
 	struct world_end *end = &w->end[i], *peer = &w->end[!i];
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
+		.qkey = WORLD_QKEY,
 		.port_num = 1,
 		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |
 				   IBV_ACCESS_REMOTE_ATOMIC,
@@ -62,24 +64,26 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 		.ah_attr = {.is_global = 1, .port_num = 1},
 	};
 
+	static const int masks[][3] = {
+		[IBV_QPT_RC] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS,
+			IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+				IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER,
+			IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+				IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC},
+		[IBV_QPT_UC] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS,
+			IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN,
+			IBV_QP_SQ_PSN},
+		[IBV_QPT_UD] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_QKEY, 0,
+			IBV_QP_SQ_PSN},
+	};
+
 	memcpy(attr.ah_attr.grh.dgid.raw, peer->link->gid, 16);
-	assert_int_equal(qp_modify(end->qp, &attr,
-				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-					 IBV_QP_ACCESS_FLAGS),
-		0);
-	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(
-		qp_modify(end->qp, &attr,
-			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-				IBV_QP_MIN_RNR_TIMER),
-		0);
-	attr.qp_state = IBV_QPS_RTS;
-	assert_int_equal(qp_modify(end->qp, &attr,
-				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-					 IBV_QP_MAX_QP_RD_ATOMIC),
-		0);
+	for (int k = 0; k < 3; k++) {
+		attr.qp_state = (enum ibv_qp_state)(IBV_QPS_INIT + k);
+		assert_int_equal(
+			qp_modify(end->qp, &attr, IBV_QP_STATE | masks[config->type][k]),
+			0);
+	}
 }
 
 void world_open(struct world *w, const struct world_config *config)
@@ -180,7 +184,7 @@ int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size,
 		.send_flags = flags,
 	};
 
-	return qp_post_send(end->qp, &wr);
+	return qp_post_send(end->qp, &wr, NULL);
 }
 
 int world_recv(

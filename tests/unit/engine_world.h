@@ -10,7 +10,8 @@
 #include "rdma/engine/qp.h"
 #include "rdma/io/mem.h"
 
-#define WORLD_PD 1
+#define WORLD_PD   1
+#define WORLD_QKEY 0x11111111
 
 struct world_end {
 	struct link *link;
@@ -27,6 +28,7 @@ struct world {
 
 struct world_config {
 	struct link_mem_script script;
+	enum ibv_qp_type type;
 	enum ibv_mtu mtu;
 	uint32_t sq_depth;
 	uint32_t rq_depth;

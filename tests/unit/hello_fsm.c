@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The hello state machine on a virtual clock: two machines, and a wire between them that
- * the tests may cut, bend and delay. Every test that concerns both runs in all modes: with and
- * without a key, with the initiator as leader and as follower.
+ * the tests may cut, bend and delay. Every test that concerns both runs in all modes:
+ * with and without a key, with the initiator as leader and as follower.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,11 +21,11 @@
 
 /* One direction of the wire, and what is done to it. */
 struct wire {
-	size_t n_sent;	 /* bytes so far */
-	size_t cut_at;	 /* this byte and all later ones are lost, and the end is seen */
-	size_t bend_at;	 /* this byte is changed */
-	uint8_t bend;	 /* by exclusive or */
-	size_t chunk;	 /* bytes handed over at a time */
+	size_t n_sent;	/* bytes so far */
+	size_t cut_at;	/* this byte and all later ones are lost, and the end is seen */
+	size_t bend_at; /* this byte is changed */
+	uint8_t bend;	/* by exclusive or */
+	size_t chunk;	/* bytes handed over at a time */
 	uint8_t record[8192];
 };
 
@@ -33,8 +33,8 @@ struct side {
 	struct hello_fsm fsm;
 	struct hello_endpoint local;
 	struct wire out;
-	char name;	/* 'L' or 'F', in the transcript */
-	bool refuses;	/* answers CLAIM with BYE duplicate */
+	char name;    /* 'L' or 'F', in the transcript */
+	bool refuses; /* answers CLAIM with BYE duplicate */
 	unsigned n_ups;
 };
 
@@ -50,9 +50,10 @@ struct mode {
 	bool initiator_leads;
 };
 
-static const struct mode modes[] = {{false, false}, {false, true}, {true, false}, {true, true}};
+static const struct mode modes[] = {
+	{false, false}, {false, true}, {true, false}, {true, true}};
 
-#define FOR_EACH_MODE(mode)                                                             \
+#define FOR_EACH_MODE(mode) \
 	for (const struct mode *mode = modes; mode < modes + ARRAY_SIZE(modes); mode++)
 
 static void endpoint_fill(struct hello_endpoint *ep, uint8_t host)
@@ -71,7 +72,8 @@ static void endpoint_fill(struct hello_endpoint *ep, uint8_t host)
 	snprintf(ep->name, sizeof(ep->name), "node%u", host);
 }
 
-static void side_init(struct world *w, struct side *side, const struct mode *mode, bool is_i)
+static void side_init(
+	struct world *w, struct side *side, const struct mode *mode, bool is_i)
 {
 	struct hello_params params = {
 		.is_initiator = is_i,
@@ -167,7 +169,8 @@ static bool wire_move(struct world *w, struct side *from, struct side *to)
 	if (wire->bend_at >= wire->n_sent && wire->bend_at < wire->n_sent + n)
 		buf[wire->bend_at - wire->n_sent] ^= wire->bend;
 	if (wire->cut_at <= wire->n_sent + n) {
-		size_t kept = wire->cut_at > wire->n_sent ? wire->cut_at - wire->n_sent : 0;
+		size_t kept =
+			wire->cut_at > wire->n_sent ? wire->cut_at - wire->n_sent : 0;
 
 		side_feed(w, to, buf, kept);
 		hello_fsm_eof(&to->fsm);
@@ -223,21 +226,24 @@ static void assert_both_up(const struct world *w)
 
 static void test_exchange(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
 		pump(&w);
 		assert_both_up(&w);
 		/* HELLO, (AUTH), ENDPOINT, READY, and nothing else */
-		assert_int_equal(w.i.out.n_sent, 56 + 96 + 8 + (mode->keyed ? 40 + 64 : 0));
+		assert_int_equal(
+			w.i.out.n_sent, 56 + 96 + 8 + (mode->keyed ? 40 + 64 : 0));
 		assert_int_equal(w.i.out.n_sent, w.a.out.n_sent);
 	}
 }
 
 static void test_byte_by_byte(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -250,7 +256,8 @@ static void test_byte_by_byte(void **state)
 /* The acceptor is silent until HELLO came, and no endpoint goes out before AUTH came. */
 static void test_who_speaks_first(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -268,7 +275,8 @@ static void test_who_speaks_first(void **state)
 
 static void test_keepalive_and_silence(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -295,7 +303,8 @@ static void test_keepalive_and_silence(void **state)
 
 static void test_handshake_time(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		/* Whatever number of messages is let through first. */
 		for (int n = 0; n < 5; n++) {
 			struct world w;
@@ -303,11 +312,13 @@ static void test_handshake_time(void **state)
 			world_init(&w, mode);
 			side_run(&w, &w.i);
 			for (int i = 0; i < n; i++)
-				(void)(i % 2 ? wire_move(&w, &w.a, &w.i) :
-					       wire_move(&w, &w.i, &w.a));
-			if (w.i.fsm.state == HELLO_STATE_UP || w.a.fsm.state == HELLO_STATE_UP)
+				(void)(i % 2 ? wire_move(&w, &w.a, &w.i)
+					     : wire_move(&w, &w.i, &w.a));
+			if (w.i.fsm.state == HELLO_STATE_UP ||
+				w.a.fsm.state == HELLO_STATE_UP)
 				continue;
-			assert_int_equal(hello_fsm_deadline(&w.i.fsm), T0 + TIMERS->handshake_ns);
+			assert_int_equal(
+				hello_fsm_deadline(&w.i.fsm), T0 + TIMERS->handshake_ns);
 			tick_both(&w, T0 + TIMERS->handshake_ns - 1);
 			assert_int_not_equal(w.i.fsm.state, HELLO_STATE_CLOSED);
 			tick_both(&w, T0 + TIMERS->handshake_ns);
@@ -320,7 +331,8 @@ static void test_handshake_time(void **state)
 /* A peer that does not read cannot make the buffer grow. */
 static void test_peer_does_not_read(void **state)
 {
-	static const uint8_t keepalive[] = {'V', 'R', 'D', 'H', 1, HELLO_TYPE_KEEPALIVE, 0, 8};
+	static const uint8_t keepalive[] = {
+		'V', 'R', 'D', 'H', 1, HELLO_TYPE_KEEPALIVE, 0, 8};
 	struct world w;
 
 	world_init(&w, &modes[0]);
@@ -335,7 +347,8 @@ static void test_peer_does_not_read(void **state)
 
 static void test_leader_refuses(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -349,7 +362,8 @@ static void test_leader_refuses(void **state)
 
 static void test_orderly_close(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -414,14 +428,18 @@ static void test_acceptor_drops_key(void **state)
 
 static void test_self(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
 		w.a.fsm.params.instance = w.i.fsm.params.instance;
-		hello_fsm_init(&w.i.fsm, &(struct hello_params){.is_initiator = true,
-			.instance = w.a.fsm.params.instance, .key = w.a.fsm.params.key,
-			.timers = TIMERS}, T0);
+		hello_fsm_init(&w.i.fsm,
+			&(struct hello_params){.is_initiator = true,
+				.instance = w.a.fsm.params.instance,
+				.key = w.a.fsm.params.key,
+				.timers = TIMERS},
+			T0);
 		pump(&w);
 		assert_closed(&w.a, HELLO_BYE_SELF, false);
 		assert_closed(&w.i, HELLO_BYE_SELF, true);
@@ -458,7 +476,8 @@ static void test_versions(void **state)
 /* A later version's longer HELLO is understood, and all of it is proved. */
 static void test_longer_hello(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -475,7 +494,8 @@ static void test_longer_hello(void **state)
 
 static void endpoint_case(void (*spoil)(struct hello_endpoint *ep), const char *detail)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world w;
 
 		world_init(&w, mode);
@@ -488,10 +508,10 @@ static void endpoint_case(void (*spoil)(struct hello_endpoint *ep), const char *
 	}
 }
 
-#define SPOIL(name, statement)                                                 \
-	static void name(struct hello_endpoint *ep)                            \
-	{                                                                      \
-		statement;                                                     \
+#define SPOIL(name, statement)                      \
+	static void name(struct hello_endpoint *ep) \
+	{                                           \
+		statement;                          \
 	}
 SPOIL(spoil_gid, ep->gid[15]++)
 SPOIL(spoil_mapped, ep->gid[10] = 0)
@@ -532,10 +552,12 @@ static void test_endpoint_values(void **state)
 
 /* ---- a hostile wire ---- */
 
-/* The connection ends after each byte of each direction: both notice, nobody is misled. */
+/* The connection ends after each byte of each direction: both notice, nobody is misled.
+ */
 static void test_cut_everywhere(void **state)
 {
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world whole;
 
 		world_init(&whole, mode);
@@ -569,7 +591,8 @@ static void test_bend_everywhere(void **state)
 {
 	static const uint8_t bends[] = {0x01, 0x80, 0xff};
 
-	FOR_EACH_MODE(mode) {
+	FOR_EACH_MODE(mode)
+	{
 		struct world whole;
 
 		world_init(&whole, mode);
@@ -614,8 +637,10 @@ static void test_replay(void **state)
 /* A proof sent back to its maker is none. */
 static void test_reflection(void **state)
 {
-	struct hello_hello hello = {.version_min = 1, .version_max = 1,
-		.flags = HELLO_FLAG_KEYED, .instance = 5};
+	struct hello_hello hello = {.version_min = 1,
+		.version_max = 1,
+		.flags = HELLO_FLAG_KEYED,
+		.instance = 5};
 	uint8_t msg[HELLO_MSG_MAX];
 	struct world w;
 
@@ -700,7 +725,8 @@ static size_t message_build(uint8_t *msg, unsigned type)
 	}
 }
 
-/* In each state each message but the expected one and BYE is an error; BYE always ends. */
+/* In each state each message but the expected one and BYE is an error; BYE always ends.
+ */
 static void test_each_message_in_each_state(void **state)
 {
 	static const unsigned script[] = {HELLO_TYPE_HELLO, HELLO_TYPE_ENDPOINT,
@@ -715,15 +741,16 @@ static void test_each_message_in_each_state(void **state)
 
 				world_init(&w, &mode);
 				for (size_t i = 0; i < done; i++)
-					side_feed(&w, &w.a, msg, message_build(msg, script[i]));
+					side_feed(&w, &w.a, msg,
+						message_build(msg, script[i]));
 				side_feed(&w, &w.a, msg, message_build(msg, type));
 				if (type == HELLO_TYPE_BYE)
 					assert_closed(&w.a, HELLO_BYE_QP_FAILED, true);
 				else if (type != script[done])
 					assert_closed(&w.a, HELLO_BYE_MALFORMED, false);
 				else
-					assert_int_not_equal(w.a.fsm.state,
-						HELLO_STATE_CLOSED);
+					assert_int_not_equal(
+						w.a.fsm.state, HELLO_STATE_CLOSED);
 			}
 		}
 	}

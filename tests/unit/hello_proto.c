@@ -17,26 +17,75 @@
 #include "pmd/hello_proto.h"
 
 static const uint8_t hello_bytes[] = {
-	0x56, 0x52, 0x44, 0x48, 0x01, 0x01, 0x00, 0x38,
-	0x01, 0x02, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00,
-	0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
-	0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
-	0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
-	0xaa, 0xaa, 0xaa, 0xaa,
+	0x56,
+	0x52,
+	0x44,
+	0x48,
+	0x01,
+	0x01,
+	0x00,
+	0x38,
+	0x01,
+	0x02,
+	0x00,
+	0x01,
+	0x00,
+	0x00,
+	0x00,
+	0x00,
+	0x11,
+	0x22,
+	0x33,
+	0x44,
+	0x55,
+	0x66,
+	0x77,
+	0x88,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
+	0xaa,
 };
 
 static const uint8_t endpoint_bytes[] = {
-	0x56, 0x52, 0x44, 0x48, 0x01, 0x03, 0x00, 0x58,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, /* GID ::ffff:10.1.2.3 */
-	0x00, 0x00, 0xff, 0xff, 0x0a, 0x01, 0x02, 0x03,
-	0x00, 0x00, 0x00, 0x05,				/* csum, coalesce */
-	0x00, 0x01, 0x00, 0x40,				/* 65600 bytes */
-	0x00, 0x00, 0x02, 0x00,				/* 512 deep */
-	0x10, 0x00, 0x01, 0x00,				/* path MTU 4096, one queue pair */
+	0x56, 0x52, 0x44, 0x48, 0x01, 0x03, 0x00, 0x58, 0x00, 0x00, 0x00, 0x00, 0x00,
+	0x00, 0x00, 0x00, /* GID ::ffff:10.1.2.3 */
+	0x00, 0x00, 0xff, 0xff, 0x0a, 0x01, 0x02, 0x03, 0x00, 0x00, 0x00,
+	0x05,			/* csum, coalesce */
+	0x00, 0x01, 0x00, 0x40, /* 65600 bytes */
+	0x00, 0x00, 0x02, 0x00, /* 512 deep */
+	0x10, 0x00, 0x01, 0x00, /* path MTU 4096, one queue pair */
 	0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, /* MAC address */
-	'n', 'o', 'd', 'e', '1', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-	0x00, 0xab, 0xcd, 0xef,				/* QPN */
+	'n', 'o', 'd', 'e', '1', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0x00, 0xab, 0xcd, 0xef, /* QPN */
 	0x00, 0x12, 0x34, 0x56,				/* PSN */
 };
 
@@ -61,8 +110,10 @@ static struct hello_endpoint endpoint_make(void)
 
 static void test_hello(void **state)
 {
-	struct hello_hello in = {.version_min = 1, .version_max = 2,
-		.flags = HELLO_FLAG_KEYED, .instance = 0x1122334455667788};
+	struct hello_hello in = {.version_min = 1,
+		.version_max = 2,
+		.flags = HELLO_FLAG_KEYED,
+		.instance = 0x1122334455667788};
 	struct hello_hello out;
 	uint8_t msg[HELLO_MSG_MAX];
 
@@ -77,11 +128,14 @@ static void test_hello(void **state)
 		assert_non_null(body);
 		memcpy(body, msg + HELLO_HDR_SIZE, MIN(size, (size_t)HELLO_HELLO_BODY));
 		rc = hello_hello_decode(body, size, &out);
-		assert_int_equal(rc, size >= HELLO_HELLO_BODY && size <= HELLO_HELLO_BODY_MAX ?
-					     0 : -EPROTO);
+		assert_int_equal(
+			rc, size >= HELLO_HELLO_BODY && size <= HELLO_HELLO_BODY_MAX
+				    ? 0
+				    : -EPROTO);
 		free(body);
 	}
-	assert_int_equal(hello_hello_decode(msg + HELLO_HDR_SIZE, HELLO_HELLO_BODY, &out), 0);
+	assert_int_equal(
+		hello_hello_decode(msg + HELLO_HDR_SIZE, HELLO_HELLO_BODY, &out), 0);
 	assert_int_equal(out.version_min, 1);
 	assert_int_equal(out.version_max, 2);
 	assert_int_equal(out.flags, HELLO_FLAG_KEYED);
@@ -121,7 +175,8 @@ static void test_endpoint(void **state)
 
 	assert_int_equal(hello_endpoint_encode(msg, &in, 0), sizeof(endpoint_bytes));
 	assert_memory_equal(msg, endpoint_bytes, sizeof(endpoint_bytes));
-	assert_int_equal(hello_endpoint_decode(msg + 8, sizeof(endpoint_bytes) - 8, &out), 0);
+	assert_int_equal(
+		hello_endpoint_decode(msg + 8, sizeof(endpoint_bytes) - 8, &out), 0);
 	assert_memory_equal(&in, &out, sizeof(in));
 	assert_null(hello_endpoint_check(&out, gid));
 
@@ -136,7 +191,8 @@ static void test_endpoint_sizes(void **state)
 	for (unsigned n = 0; n <= 255; n++) {
 		size_t right = HELLO_ENDPOINT_BODY + n * (size_t)HELLO_QP_SIZE;
 
-		for (size_t size = 0; size <= right + 16 && size < HELLO_MSG_MAX; size++) {
+		for (size_t size = 0; size <= right + 16 && size < HELLO_MSG_MAX;
+			size++) {
 			uint8_t *body = calloc(1, MAX(size, 1u));
 			struct hello_endpoint ep;
 
@@ -160,7 +216,8 @@ static void test_most_queue_pairs(void **state)
 
 	in.n_qps = HELLO_QPS_MAX;
 	for (unsigned i = 0; i < HELLO_QPS_MAX; i++)
-		in.qp[i] = (struct hello_qp){.qpn = HELLO_QPN_MAX - i, .psn = i * 1000003 & 0xffffff};
+		in.qp[i] = (struct hello_qp){
+			.qpn = HELLO_QPN_MAX - i, .psn = i * 1000003 & 0xffffff};
 	size = hello_endpoint_encode(msg, &in, 0);
 	assert_int_equal(hello_endpoint_decode(msg + 8, size - 8, &out), 0);
 	assert_memory_equal(&in, &out, sizeof(in));
@@ -175,8 +232,10 @@ static void test_name(void **state)
 
 	hello_endpoint_encode(msg, &in, 0);
 	for (unsigned i = 0; i < HELLO_NAME_SIZE; i++)
-		msg[8 + 40 + i] = i < 8 ? (uint8_t)"\033[2J\n\"\\ "[i] : (uint8_t)(0x80 + i);
-	assert_int_equal(hello_endpoint_decode(msg + 8, sizeof(endpoint_bytes) - 8, &out), 0);
+		msg[8 + 40 + i] =
+			i < 8 ? (uint8_t) "\033[2J\n\"\\ "[i] : (uint8_t)(0x80 + i);
+	assert_int_equal(
+		hello_endpoint_decode(msg + 8, sizeof(endpoint_bytes) - 8, &out), 0);
 	assert_string_equal(out.name, "?[2J?\"\\????????????????????????");
 	assert_int_equal(strlen(out.name), HELLO_NAME_SIZE - 1);
 }
@@ -197,9 +256,11 @@ static void test_bye(void **state)
 	}
 	for (unsigned reason = 0; reason < HELLO_REASON_N; reason++) {
 		if (reason)
-			assert_non_null(hello_reason_text((enum hello_reason)reason, false));
+			assert_non_null(
+				hello_reason_text((enum hello_reason)reason, false));
 		if (reason && reason < HELLO_BYE_N)
-			assert_non_null(hello_reason_text((enum hello_reason)reason, true));
+			assert_non_null(
+				hello_reason_text((enum hello_reason)reason, true));
 	}
 }
 
@@ -230,7 +291,8 @@ static void test_proof(void **state)
 	hello_auth_session_key(&key, &t, true, out);
 	assert_memory_equal(out, expected[2], 4);
 	hello_auth_session_key(&key, &t, false, out);
-	hello_auth_code(out, 0x0102030405060708, endpoint_bytes, sizeof(endpoint_bytes), code);
+	hello_auth_code(
+		out, 0x0102030405060708, endpoint_bytes, sizeof(endpoint_bytes), code);
 	assert_memory_equal(code, expected[3], 4);
 	assert_true(hello_auth_equal(code, code));
 	out[31] = (uint8_t)(code[31] ^ 1);

@@ -112,7 +112,7 @@ static void scatter_gather(void **state)
 		off += rlen[i];
 	}
 	assert_int_equal(rq_post(qp_rq(w.end[1].qp), &rwr), 0);
-	assert_int_equal(qp_post_send(w.end[0].qp, &swr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &swr, NULL), 0);
 	world_run(&w, FOREVER);
 	assert_int_equal(world_wc(w.end[1].rcq).byte_len, total);
 	assert_memory_equal(dst, expect, total);
@@ -159,7 +159,7 @@ static void immediate(void **state)
 	sge.lkey = world_reg(&w.end[0], src, 16, 0);
 	rk = world_reg(&w.end[1], dst, 16, IBV_ACCESS_LOCAL_WRITE);
 	world_recv(&w.end[1], 1, dst, 16, rk);
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	wc = world_wc(w.end[1].rcq);
 	assert_int_equal(wc.wc_flags, IBV_WC_WITH_IMM);
@@ -184,7 +184,7 @@ static void rdma_write(void **state)
 	wr.wr.rdma.rkey = world_reg(
 		&w.end[1], dst, 10000, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	wr.wr.rdma.remote_addr = (uintptr_t)dst + 100;
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	wc = world_wc(w.end[0].scq);
 	assert_int_equal(wc.status, IBV_WC_SUCCESS);
@@ -197,7 +197,7 @@ static void rdma_write(void **state)
 	assert_int_equal(world_recv(&w.end[1], 77, NULL, 0, 0), 0);
 	wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
 	wr.imm_data = 5;
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	wc = world_wc(w.end[1].rcq);
 	assert_int_equal(wc.opcode, IBV_WC_RECV_RDMA_WITH_IMM);
@@ -208,7 +208,7 @@ static void rdma_write(void **state)
 	/* out of bounds by a byte: both ends see it, and both queue pairs end */
 	wr.opcode = IBV_WR_RDMA_WRITE;
 	wr.wr.rdma.remote_addr = (uintptr_t)dst + 5001;
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_ACCESS_ERR);
 	assert_int_equal(qp_state(w.end[0].qp), IBV_QPS_ERR);
@@ -241,7 +241,7 @@ static void rdma_read_sizes(void **state)
 		memset(dst, 0, BUF);
 		sge.length = sizes[i];
 		wr.wr.rdma.remote_addr = (uintptr_t)src + i;
-		assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+		assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 		world_run(&w, FOREVER);
 		wc = world_wc(w.end[0].scq);
 		assert_int_equal(wc.status, IBV_WC_SUCCESS);
@@ -256,7 +256,7 @@ static void rdma_read_sizes(void **state)
 	/* memory that may not be read */
 	wr.wr.rdma.remote_addr = (uintptr_t)src + BUF - 5;
 	sge.length = 6;
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_ACCESS_ERR);
 	world_close(&w);
@@ -279,7 +279,7 @@ static void atomics(void **state)
 	wr.wr.atomic.rkey = world_reg(&w.end[1], remote, sizeof(remote), ALL_ACCESS);
 	wr.wr.atomic.remote_addr = (uintptr_t)remote;
 	wr.wr.atomic.compare_add = 23;
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	assert_int_equal(world_wc(w.end[0].scq).opcode, IBV_WC_FETCH_ADD);
 	assert_int_equal(old, 100);
@@ -289,7 +289,7 @@ static void atomics(void **state)
 	wr.wr.atomic.swap = 7;
 	for (uint64_t compare = 122; compare <= 123; compare++) {
 		wr.wr.atomic.compare_add = compare;
-		assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+		assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 		world_run(&w, FOREVER);
 		assert_int_equal(world_wc(w.end[0].scq).opcode, IBV_WC_COMP_SWAP);
 		assert_int_equal(old, 123);
@@ -297,7 +297,7 @@ static void atomics(void **state)
 	}
 	/* not aligned */
 	wr.wr.atomic.remote_addr += 4;
-	assert_int_equal(qp_post_send(w.end[0].qp, &wr), 0);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, NULL), 0);
 	world_run(&w, FOREVER);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_REM_INV_REQ_ERR);
 	world_close(&w);
@@ -357,7 +357,7 @@ static void mixed_operations(const struct link_mem_script *script)
 		world_recv(&w.end[1], i, inbox, MIXED_SIZE, rkey[2]);
 		for (size_t k = 0; k < ARRAY_SIZE(wr); k++) {
 			wr[k].num_sge = 1;
-			assert_int_equal(qp_post_send(w.end[0].qp, &wr[k]), 0);
+			assert_int_equal(qp_post_send(w.end[0].qp, &wr[k], NULL), 0);
 		}
 		world_run(&w, FOREVER);
 		assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
@@ -387,6 +387,104 @@ static void mixed_on_bad_wire(void **state)
 			.reorder_ppm = 20000,
 			.duplicate_ppm = 20000,
 			.corrupt_ppm = 10000});
+}
+
+/* UC: whole messages arrive or nothing; a buffer is never spoilt by two. */
+static void unreliable_connected(void **state)
+{
+	struct world_config config = world_default;
+	uint8_t *src = new_buf(BUF, 21), *dst = new_buf(64 * 6000, 0);
+	struct world w;
+	uint32_t sk, rk;
+	struct ibv_wc wc;
+	int sent = 0, got = 0;
+
+	config.type = IBV_QPT_UC;
+	config.script = (struct link_mem_script){.seed = 3, .loss_ppm = 30000};
+	world_open(&w, &config);
+	sk = world_reg(&w.end[0], src, BUF, 0);
+	rk = world_reg(&w.end[1], dst, 64 * 6000, IBV_ACCESS_LOCAL_WRITE);
+	for (uint64_t i = 0; i < 64; i++)
+		world_recv(&w.end[1], i, dst + i * 6000, 6000, rk);
+	for (uint32_t i = 0; i < 500; i++) {
+		assert_int_equal(world_send(&w.end[0], i, src + i, 1 + i * 37 % 6000, sk,
+					 IBV_SEND_SIGNALED),
+			0);
+		world_run(&w, FOREVER);
+		wc = world_wc(w.end[0].scq);
+		assert_int_equal(wc.status, IBV_WC_SUCCESS);
+		assert_int_equal(wc.wr_id, i);
+		sent++;
+		if (cq_poll(w.end[1].rcq, 1, &wc)) {
+			assert_int_equal(wc.status, IBV_WC_SUCCESS);
+			assert_int_equal(wc.byte_len, 1 + i * 37 % 6000);
+			assert_memory_equal(dst + wc.wr_id * 6000, src + i, wc.byte_len);
+			world_recv(&w.end[1], wc.wr_id, dst + wc.wr_id * 6000, 6000, rk);
+			got++;
+		}
+	}
+	assert_in_range(got, sent / 2, sent - 1);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_acks, 0);
+	world_close(&w);
+	free(src);
+	free(dst);
+}
+
+static void datagrams(void **state)
+{
+	struct world_config config = world_default;
+	uint8_t src[1024] = "datagram", dst[1024 + 40];
+	struct ibv_sge sge = {.addr = (uintptr_t)src, .length = 1000};
+	struct ibv_send_wr wr = {.sg_list = &sge,
+		.num_sge = 1,
+		.imm_data = 9,
+		.opcode = IBV_WR_SEND_WITH_IMM,
+		.send_flags = IBV_SEND_SIGNALED};
+	struct ibv_ah_attr ah = {.is_global = 1};
+	struct world w;
+	struct ibv_wc wc;
+	uint32_t rk, sum = 0;
+
+	config.type = IBV_QPT_UD;
+	world_open(&w, &config);
+	sge.lkey = world_reg(&w.end[0], src, sizeof(src), 0);
+	rk = world_reg(&w.end[1], dst, sizeof(dst), IBV_ACCESS_LOCAL_WRITE);
+	memcpy(ah.grh.dgid.raw, w.end[1].link->gid, 16);
+	wr.wr.ud.remote_qpn = qp_number(w.end[1].qp);
+	wr.wr.ud.remote_qkey = WORLD_QKEY;
+	world_recv(&w.end[1], 5, dst, sizeof(dst), rk);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, &ah), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+	wc = world_wc(w.end[1].rcq);
+	assert_int_equal(wc.byte_len, 1040);
+	assert_int_equal(wc.wc_flags, IBV_WC_GRH | IBV_WC_WITH_IMM);
+	assert_int_equal(wc.src_qp, qp_number(w.end[0].qp));
+	assert_int_equal(wc.imm_data, 9);
+	assert_memory_equal(dst + 40, src, 1000);
+	/* the IPv4 header in the GRH's place: version, addresses, and a checksum that
+	 * holds */
+	assert_int_equal(dst[20], 0x45);
+	assert_memory_equal(dst + 32, w.end[0].link->gid + 12, 4);
+	assert_memory_equal(dst + 36, w.end[1].link->gid + 12, 4);
+	for (int i = 20; i < 40; i += 2)
+		sum += (uint32_t)(dst[i] << 8 | dst[i + 1]);
+	assert_int_equal((sum & 0xffff) + (sum >> 16), 0xffff);
+
+	/* a wrong Q_Key, no buffer, too long */
+	wr.wr.ud.remote_qkey = 1;
+	world_recv(&w.end[1], 5, dst, sizeof(dst), rk);
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, &ah), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(engine_stats(w.end[1].engine)->rx_drop_qkey, 1);
+	wr.wr.ud.remote_qkey = WORLD_QKEY;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(qp_post_send(w.end[0].qp, &wr, &ah), 0);
+	world_run(&w, FOREVER);
+	assert_int_equal(engine_stats(w.end[1].engine)->rx_drop_no_buffer, 1);
+	sge.length = 1025;
+	assert_int_equal(qp_post_send(w.end[0].qp, &wr, &ah), -EINVAL);
+	world_close(&w);
 }
 
 /* The sender outruns the receiver: RNR NAKs, and all arrives once buffers are there. */
@@ -883,6 +981,8 @@ int main(void)
 		cmocka_unit_test(immediate),
 		cmocka_unit_test(rdma_write),
 		cmocka_unit_test(rdma_read_sizes),
+		cmocka_unit_test(unreliable_connected),
+		cmocka_unit_test(datagrams),
 		cmocka_unit_test(atomics),
 		cmocka_unit_test(mixed_on_good_wire),
 		cmocka_unit_test(mixed_on_bad_wire),
