@@ -78,13 +78,12 @@ def boot_kernel(kernel_dir):
     """
     packed = os.path.join(kernel_dir, "vmlinuz")
     unpacked = os.path.join(kernel_dir, "vmlinux")
-    image = read_file(packed)
     try:
         if os.path.getmtime(unpacked) >= os.path.getmtime(packed):
             return unpacked
     except OSError:
         pass
-    elf = _elf_in_bzimage(image)
+    elf = _elf_in_bzimage(read_file(packed))
     if elf is None:
         return packed
     # Two guests may be doing this at once: each its own file, then a rename.

@@ -8,6 +8,7 @@ the vhost-user socket, and a dead QEMU is an end of file on each of them.
 
 import ctypes
 import json
+import mmap
 import os
 import re
 import signal
@@ -16,7 +17,6 @@ import subprocess
 
 PR_SET_PDEATHSIG = 1   # linux/prctl.h
 HUGE_PAGE_MIB = 2
-HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
 # What is connected to the guest: {name: QEMU's device for it}. The numbers
 # are part of the contract with guest/initramfs/run-job.
@@ -51,27 +51,30 @@ def version(qemu):
     return found[1]
 
 
-def free_huge_pages():
-    """Return how many huge pages of 2 MiB nobody has or has been promised."""
-    count = {}
-    for name in ("free", "resv"):
-        try:
-            with open(f"{HUGE_PAGES}/{name}_hugepages",
-                      encoding="utf-8") as file:
-                count[name] = int(file.read())
-        except OSError:
-            return 0
-    return count["free"] - count["resv"]
+def guest_memory(mib, policy):
+    """Return (fd, whether it is of huge pages): memory to share with OVS.
 
+    Huge pages are reserved here, since those that are free now can be gone
+    when QEMU asks for them. Raises OSError.
 
-def use_huge_pages(policy, memory_mib):
-    """Return whether the guest's memory is to be of huge pages.
-
-    @policy: "always", "never", or "auto": if there are enough
+    @policy: "always" of huge pages, "never", or "auto": if there are enough
     """
-    if policy == "auto":
-        return free_huge_pages() * HUGE_PAGE_MIB >= memory_mib
-    return policy == "always"
+    size = (mib + mib % HUGE_PAGE_MIB) << 20
+    if policy != "never":
+        fd = os.memfd_create("guest-memory",
+                             os.MFD_HUGETLB | os.MFD_HUGE_2MB)
+        try:
+            os.ftruncate(fd, size)
+            # A shared mapping reserves for the file, not for itself.
+            mmap.mmap(fd, size).close()
+            return fd, True
+        except OSError:
+            os.close(fd)
+            if policy == "always":
+                raise
+    fd = os.memfd_create("guest-memory")
+    os.ftruncate(fd, size)
+    return fd, False
 
 
 def _escape(value):
@@ -107,20 +110,19 @@ def _channels(fds):
     return options
 
 
-def command_line(args, machine, kernel, initrd_fd, fds, console):
+def command_line(args, machine, kernel, fds, console):
     """Return QEMU's argv.
 
     @args:      the launcher's options
-    @machine:   what guest.json says: accelerator, version, huge pages
-    @initrd_fd: the initramfs
-    @fds:       {name: fd} of the virtio ports, and "qmp"
+    @machine:   what guest.json says: accelerator and QEMU's version count
+    @kernel:    path of the kernel
+    @fds:       {name: fd}: "memory", "initramfs", "qmp" and the virtio ports
     @console:   path of the serial console's log
     """
     accel = machine["accelerator"]
-    memory = f"memory-backend-memfd,id=memory,size={args.memory}M,share=on"
-    if machine["huge_pages"]:
-        memory += f",hugetlb=on,hugetlbsize={HUGE_PAGE_MIB}M"
-    ports = {name: fd for name, fd in fds.items() if name != "qmp"}
+    memory = f"memory-backend-file,id=memory,size={args.memory}M,share=on," \
+             f"mem-path=/proc/self/fd/{fds['memory']}"
+    ports = {name: fd for name, fd in fds.items() if name in CHANNELS}
     argv = [
         args.qemu, "-nodefaults", "-no-user-config", "-display", "none",
         # A panic means reboot (panic=-1), and a reboot ends QEMU.
@@ -131,7 +133,7 @@ def command_line(args, machine, kernel, initrd_fd, fds, console):
         "-machine", f"q35,accel={accel},memory-backend=memory",
         "-cpu", "host" if accel == "kvm" else "max",
         "-smp", str(args.cpus), "-m", str(args.memory),
-        "-kernel", kernel, "-initrd", f"/proc/self/fd/{initrd_fd}",
+        "-kernel", kernel, "-initrd", f"/proc/self/fd/{fds['initramfs']}",
         "-append", "console=ttyS0 panic=-1 oops=panic",
         "-chardev", f"file,id=serial,path={_escape(console)}",
         "-serial", "chardev:serial",
