@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device: opened inside the process, without a kernel driver behind it.
+ * The device, without a kernel driver behind it. There are two ways to one:
  *
- * libibverbs finds devices in sysfs and opens them through a provider. Here the provider
- * makes the verbs_device by itself and calls its own alloc_context; the command
- * descriptor, which libibverbs would talk to the kernel with, is /dev/null.
+ * - libibverbs finds it in the sysfs tree that vrdma-run made, and this provider is its
+ *   plug-in: match_device(), alloc_device(), alloc_context();
+ * - vrdma_open_device() makes the verbs_device by itself, inside the process.
+ *
+ * The command descriptor, which libibverbs would talk to the kernel with, is /dev/null in
+ * both.
  */
 #include "provider_priv.h"
+#include "device_dir.h"
 #include "rdma/include/vrdma.h"
 #include "rdma/io/udp.h"
 
@@ -119,45 +123,6 @@ static const struct verbs_context_ops device_ops = {
 	.free_context = free_context,
 };
 
-/* libibverbs calls this when the last reference to the verbs_device is gone. */
-static void uninit_device(struct verbs_device *vdev)
-{
-	free(vdev);
-}
-
-static const struct verbs_device_ops provider_ops = {
-	.name = "vrdma",
-	.uninit_device = uninit_device,
-};
-
-static struct verbs_device *make_verbs_device(
-	const char *name, const struct link *link, const char *gid_dir)
-{
-	struct verbs_device *vdev = calloc(1, sizeof(*vdev));
-	/* libibverbs frees it before it calls uninit_device() */
-	struct verbs_sysfs_dev *sysfs = calloc(1, sizeof(*sysfs));
-
-	if (!vdev || !sysfs) {
-		free(vdev);
-		free(sysfs);
-		return NULL;
-	}
-	vdev->ops = &provider_ops;
-	vdev->sysfs = sysfs;
-	vdev->device.node_type = IBV_NODE_CA;
-	vdev->device.transport_type = IBV_TRANSPORT_IB;
-	strcpy(vdev->device.name, name);
-	strcpy(vdev->device.dev_name, name);
-	strcpy(vdev->device.ibdev_path, gid_dir);
-	strcpy(sysfs->sysfs_name, name);
-	strcpy(sysfs->ibdev_name, name);
-	strcpy(sysfs->ibdev_path, gid_dir);
-	sysfs->node_guid = guid_of_link_be(link);
-	sysfs->node_type = IBV_NODE_CA;
-	sysfs->num_ports = 1;
-	return vdev;
-}
-
 static void init_lock(pthread_mutex_t *mutex)
 {
 	pthread_mutexattr_t attr;
@@ -170,31 +135,22 @@ static void init_lock(pthread_mutex_t *mutex)
 	pthread_mutexattr_destroy(&attr);
 }
 
-/* Consumes @link and @gid_dir's folder on success. */
-static int make_context(
-	const char *name, struct link *link, const char *gid_dir, struct device **out)
+/* Consumes @cmd_fd in any case, @link and @gid_dir's folder on success. */
+static int make_context(struct ibv_device *ibdev, int cmd_fd, struct link *link,
+	const char *gid_dir, struct device **out)
 {
-	struct verbs_device *vdev = make_verbs_device(name, link, gid_dir);
-	int cmd_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct device *dev;
 	int rc;
 
-	if (!vdev || cmd_fd < 0) {
-		rc = vdev ? -errno : -ENOMEM;
-		goto err_vdev;
-	}
 	/*
-	 * Takes a reference to vdev, and cmd_fd in any case. The macro around it in
-	 * driver.h computes the offset by way of a null pointer, which UBSan refuses.
+	 * Takes a reference to ibdev. The macro around it in driver.h computes the offset
+	 * by way of a null pointer, which UBSan refuses.
 	 */
-	dev = _verbs_init_and_alloc_context(&vdev->device, cmd_fd, sizeof(*dev),
+	dev = _verbs_init_and_alloc_context(ibdev, cmd_fd, sizeof(*dev),
 		(struct verbs_context *)offsetof(struct device, vctx),
 		RDMA_DRIVER_UNKNOWN);
-	cmd_fd = -1;
-	if (!dev) {
-		rc = -ENOMEM;
-		goto err_vdev;
-	}
+	if (!dev)
+		return -ENOMEM;
 	dev->vctx.context.async_fd = eventfd(0, EFD_CLOEXEC);
 	dev->vctx.context.num_comp_vectors = 1;
 	dev->link = link;
@@ -216,16 +172,119 @@ static int make_context(
 err_engine:
 	engine_destroy(dev->engine);
 err_context:
-	verbs_uninit_context(&dev->vctx); /* frees vdev as well */
+	verbs_uninit_context(&dev->vctx);
 	free(dev);
 	return rc;
-err_vdev:
-	if (cmd_fd >= 0)
+}
+
+/* Found by libibverbs. */
+
+static bool match_device(struct verbs_sysfs_dev *sysfs)
+{
+	char addr[DEVICE_ADDR_SIZE];
+
+	return !device_dir_addr(sysfs->ibdev_path, addr, sizeof(addr));
+}
+
+static struct verbs_device *alloc_device(struct verbs_sysfs_dev *sysfs)
+{
+	return calloc(1, sizeof(struct verbs_device));
+}
+
+/* Takes @cmd_fd in any case. */
+static struct verbs_context *alloc_context(
+	struct ibv_device *ibdev, int cmd_fd, void *private_data)
+{
+	char addr[DEVICE_ADDR_SIZE] = "";
+	struct device *dev;
+	struct link *link;
+	int rc = device_dir_addr(ibdev->ibdev_path, addr, sizeof(addr));
+
+	if (!rc)
+		rc = link_udp_open(addr, &link);
+	if (rc) {
+		log_write(LOG_LEVEL_ERR, MODULE, "%s: no RoCEv2 on %s: %s", ibdev->name,
+			addr, strerror(-rc));
 		close(cmd_fd);
-	if (vdev)
-		free(vdev->sysfs);
+		goto err;
+	}
+	rc = make_context(ibdev, cmd_fd, link, "", &dev);
+	if (rc)
+		goto err_link;
+	return &dev->vctx;
+
+err_link:
+	link_close(link);
+err:
+	errno = -rc;
+	return NULL;
+}
+
+/* libibverbs calls this when the last reference to the verbs_device is gone. */
+static void uninit_device(struct verbs_device *vdev)
+{
 	free(vdev);
-	return rc;
+}
+
+const struct verbs_device_ops provider_ops = {
+	.name = PROVIDER_NAME,
+	.match_min_abi_version = DEVICE_ABI,
+	.match_max_abi_version = DEVICE_ABI,
+	.match_device = match_device,
+	.alloc_device = alloc_device,
+	.alloc_context = alloc_context,
+	.uninit_device = uninit_device,
+};
+
+/* Opened inside the process. */
+
+static struct verbs_device *make_verbs_device(const char *name, const char *gid_dir)
+{
+	struct verbs_device *vdev = calloc(1, sizeof(*vdev));
+	/* libibverbs frees it before it calls uninit_device() */
+	struct verbs_sysfs_dev *sysfs = calloc(1, sizeof(*sysfs));
+
+	if (!vdev || !sysfs) {
+		free(vdev);
+		free(sysfs);
+		return NULL;
+	}
+	vdev->ops = &provider_ops;
+	vdev->sysfs = sysfs;
+	vdev->device.node_type = IBV_NODE_CA;
+	vdev->device.transport_type = IBV_TRANSPORT_IB;
+	strcpy(vdev->device.name, name);
+	strcpy(vdev->device.dev_name, name);
+	strcpy(vdev->device.ibdev_path, gid_dir);
+	strcpy(sysfs->sysfs_name, name);
+	strcpy(sysfs->ibdev_name, name);
+	strcpy(sysfs->ibdev_path, gid_dir);
+	sysfs->node_type = IBV_NODE_CA;
+	sysfs->num_ports = 1;
+	return vdev;
+}
+
+/* Consumes @link and @gid_dir's folder on success. */
+static int open_inside(
+	const char *name, struct link *link, const char *gid_dir, struct device **out)
+{
+	struct verbs_device *vdev = make_verbs_device(name, gid_dir);
+	int cmd_fd, rc;
+
+	if (!vdev)
+		return -ENOMEM;
+	/* Until the context has its own, so that it goes when that goes. */
+	atomic_init(&vdev->refcount, 1);
+	cmd_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	rc = cmd_fd < 0 ? -errno
+			: make_context(&vdev->device, cmd_fd, link, gid_dir, out);
+	if (rc) {
+		free(vdev->sysfs);
+		free(vdev);
+		return rc;
+	}
+	atomic_fetch_sub(&vdev->refcount, 1);
+	return 0;
 }
 
 struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr)
@@ -249,7 +308,7 @@ struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr)
 			strerror(-rc));
 		goto err_link;
 	}
-	rc = make_context(name, link, gid_dir, &dev);
+	rc = open_inside(name, link, gid_dir, &dev);
 	if (rc)
 		goto err_dir;
 	return &dev->vctx.context;

@@ -8,14 +8,12 @@
  */
 #include "provider_priv.h"
 
-#include "lib/log.h"
+#include "device_dir.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,59 +29,6 @@ static const char *base_dir(void)
 	if (!dir || strlen(dir) > 32 || access(dir, W_OK))
 		dir = geteuid() == 0 ? "/run" : "/tmp";
 	return dir;
-}
-
-static int write_file(const char *dir, const char *name, const char *fmt, ...)
-{
-	char path[128], text[80];
-	va_list ap;
-	ssize_t n;
-	int fd, len;
-
-	va_start(ap, fmt);
-	len = vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, (size_t)len);
-	close(fd);
-	return n == len ? 0 : -ENOSPC;
-}
-
-static int make_folders(const char *dir)
-{
-	static const char *const names[] = {"ports", "ports/1", "ports/1/gids",
-		"ports/1/pkeys", "ports/1/gid_attrs", "ports/1/gid_attrs/types",
-		"ports/1/gid_attrs/ndevs"};
-	char path[128];
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-		if (mkdir(path, 0700))
-			return -errno;
-	}
-	return 0;
-}
-
-static int write_files(const struct link *link, const char *dir)
-{
-	const uint8_t *g = link->gid;
-	int rc;
-
-	rc = write_file(dir, "ports/1/gids/0",
-		"%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%"
-		"02x\n",
-		g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11],
-		g[12], g[13], g[14], g[15]);
-	if (!rc)
-		rc = write_file(dir, "ports/1/gid_attrs/types/0", "RoCE v2\n");
-	if (!rc)
-		rc = write_file(dir, "ports/1/gid_attrs/ndevs/0", "%s\n", link->ifname);
-	if (!rc)
-		rc = write_file(dir, "ports/1/pkeys/0", "0x%04x\n", WIRE_PKEY_DEFAULT);
-	return rc;
 }
 
 static void remove_stale(const char *base)
@@ -120,9 +65,7 @@ int gid_dir_create(const struct link *link, char *path, size_t size)
 		path[0] = '\0';
 		return rc;
 	}
-	rc = make_folders(path);
-	if (!rc)
-		rc = write_files(link, path);
+	rc = device_dir_write(path, link->gid, link->ifname);
 	if (rc) {
 		gid_dir_remove(path);
 		path[0] = '\0';

@@ -23,6 +23,10 @@
 #include "rdma/engine/engine.h"
 #include "rdma/engine/qp.h"
 
+#define PROVIDER_NAME	 "vrdma" /* tells our devices from others' */
+#define DEVICE_ABI	 1	 /* of the tree that vrdma-run makes */
+#define DEVICE_ADDR_SIZE 64	 /* an address as text, interface included */
+
 #define DEVICE_CQ_MAX  (1u << 16)
 #define DEVICE_SRQ_MAX (1u << 14)
 #define DEVICE_AH_MAX  (1u << 16)
@@ -98,7 +102,9 @@ static inline struct device *to_device(struct ibv_context *ctx)
 	return (struct device *)((char *)ctx - offsetof(struct device, vctx.context));
 }
 
-/* device.c: the port's path MTU */
+/* device.c */
+extern const struct verbs_device_ops provider_ops;
+/* The port's path MTU. */
 enum ibv_mtu device_mtu(const struct device *dev);
 
 /* gid_dir.c */

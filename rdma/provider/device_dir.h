@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device's sysfs folder, as far as libibverbs reads it. The kernel makes it for the
+ * devices that it drives; for ours vrdma-run makes it (found by search), or the device
+ * itself does (gid_dir.c: opened in-process).
+ */
+#ifndef RDMA_PROVIDER_DEVICE_DIR_H
+#define RDMA_PROVIDER_DEVICE_DIR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The file that tells our devices from others: the address, as text. */
+#define DEVICE_DIR_ADDR "vrdma_addr"
+
+/** device_dir_write() - make the files that ibv_query_gid(), ibv_query_gid_ex(),
+ * ibv_query_pkey() and ibv_get_device_guid() read
+ * @dir:    an existing folder
+ * @gid:    the device's address
+ * @ifname: the interface that has it
+ * Return: 0 or a negative errno
+ */
+int device_dir_write(const char *dir, const uint8_t gid[16], const char *ifname);
+
+/** device_dir_put() - make one file @name below @dir with @text as its one line
+ * Return: 0, -EEXIST, -ENOSPC, -ENAMETOOLONG or what open(2) says
+ */
+int device_dir_put(const char *dir, const char *name, const char *text);
+
+/** device_dir_addr() - read the address of the device in folder @dir
+ * Return: 0, -ENOENT (it is none of ours), or another negative errno
+ */
+int device_dir_addr(const char *dir, char *addr, size_t size);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libvrdma-preload.so: what libibverbs asks the kernel for, and no provider can answer.
+ * vrdma-run preloads it into every program that the command starts, so it links nothing
+ * but libc.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
+/* Where the kernel has RDMA, libibverbs finds devices through netlink and never looks at
+ * our tree. Without that family it falls back to the tree.
+ */
+int socket(int domain, int type, int protocol)
+{
+	static int (*next)(int, int, int);
+
+	if (domain == AF_NETLINK && protocol == NETLINK_RDMA) {
+		errno = EPROTONOSUPPORT;
+		return -1;
+	}
+	if (!next)
+		next = (int (*)(int, int, int))dlsym(RTLD_NEXT, "socket");
+	return next(domain, type, protocol);
+}

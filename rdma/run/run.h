@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The parts of vrdma-run. Whatever fails ends the program with a message, as there is
+ * nothing to go on with.
+ */
+#ifndef RDMA_RUN_RUN_H
+#define RDMA_RUN_RUN_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where libibverbs looks for the character devices; it can't be told another place. */
+#define NODE_DIR "/dev/infiniband"
+/* The sysfs tree, in the same file system, as that is private and goes by itself. */
+#define TREE_DIR NODE_DIR "/sysfs"
+
+#define DEVICES_MAX	 64
+#define DEVICE_NAME_SIZE 64 /* IBV_SYSFS_NAME_MAX */
+#define DEVICE_ADDR_SIZE 64 /* an address as text, interface included */
+
+struct device_entry {
+	char name[DEVICE_NAME_SIZE];
+	char addr[DEVICE_ADDR_SIZE];
+	char ifname[IF_NAMESIZE];
+	uint8_t gid[16];
+};
+
+struct device_list {
+	int n;
+	struct device_entry entry[DEVICES_MAX];
+};
+
+/** die() - print a message and exit */
+void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* devices.c: which devices there are, and their sysfs tree */
+void devices_add(struct device_list *list, const char *addr);
+void devices_name_last(struct device_list *list, const char *name);
+void devices_add_all(struct device_list *list);
+void devices_print(const struct device_list *list);
+void devices_make_tree(const struct device_list *list);
+
+/* mounts.c: a mount namespace with an empty, writable NODE_DIR */
+void mounts_make(void);
+
+#endif

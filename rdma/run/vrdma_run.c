@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vrdma-run: run a program so that libibverbs finds userspace RoCEv2 devices.
+ *
+ * libibverbs looks for devices in sysfs, for their drivers where RDMAV_DRIVERS says, and
+ * for a character device in /dev/infiniband. So the command runs in a mount namespace of
+ * its own (mounts.c) with a sysfs tree for libibverbs alone (devices.c, SYSFS_PATH) and a
+ * preloaded library for the two things that libibverbs asks the kernel for (preload.c).
+ * As the tree lies in the namespace's memory it is gone when the command's last process
+ * is, however that ends; and as the command replaces this program, signals and the exit
+ * status are its own.
+ *
+ * docs/man/vrdma-run.1 is the user's view.
+ */
+#include "run.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* As env(1) and nice(1): ours, found but not executable, not found. */
+enum { EXIT_OURS = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+
+#define PLUGIN	"libvrdma" /* libibverbs appends -rdmav34.so */
+#define PRELOAD "libvrdma-preload.so"
+
+void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("vrdma-run: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(EXIT_OURS);
+}
+
+static void usage(FILE *to)
+{
+	fputs("Usage: vrdma-run [--addr ADDR [--name NAME]]... COMMAND [ARG]...\n"
+	      "Runs COMMAND so that libibverbs finds userspace RoCEv2 devices.\n"
+	      "\n"
+	      "  -a, --addr ADDR  make a device on this IPv4 or IPv6 address of the "
+	      "host;\n"
+	      "                   by default there is one for each interface that is up\n"
+	      "                   and has an address, loopback left out\n"
+	      "  -n, --name NAME  name of the device on the last --addr; by default\n"
+	      "                   vrdma_ and the interface's name\n"
+	      "  -l, --list       show the devices and run nothing\n"
+	      "  -h, --help       show this text\n"
+	      "\n"
+	      "See vrdma-run(1).\n",
+		to);
+}
+
+/* The folder with the libraries: this program's own in a build, else as installed. */
+static const char *library_dir(void)
+{
+	static char dir[PATH_MAX];
+	char path[PATH_MAX + sizeof(PRELOAD) + 1];
+	ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+
+	if (n > 0) {
+		dir[n] = '\0';
+		*strrchr(dir, '/') = '\0';
+		snprintf(path, sizeof(path), "%s/%s", dir, PRELOAD);
+		if (!access(path, R_OK))
+			return dir;
+	}
+	return VRDMA_LIBRARY_DIR;
+}
+
+/* Put @value before what the variable has. */
+static void prepend_env(const char *name, const char *value)
+{
+	const char *old = getenv(name);
+	char *both;
+
+	if (!old || !*old) {
+		setenv(name, value, 1);
+		return;
+	}
+	if (asprintf(&both, "%s:%s", value, old) < 0)
+		die("out of memory");
+	setenv(name, both, 1);
+	free(both);
+}
+
+static void set_environment(void)
+{
+	const char *dir = library_dir();
+	char plugin[PATH_MAX + 64], preload[PATH_MAX + 64];
+
+	snprintf(preload, sizeof(preload), "%s/%s", dir, PRELOAD);
+	if (access(preload, R_OK))
+		die("%s is missing; is vRDMA installed?", preload);
+	snprintf(plugin, sizeof(plugin), "%s/%s", dir, PLUGIN);
+	prepend_env("LD_PRELOAD", preload);
+	prepend_env("RDMAV_DRIVERS", plugin);
+	setenv("SYSFS_PATH", TREE_DIR, 1);
+}
+
+static void parse_args(int argc, char **argv, struct device_list *list, bool *list_only)
+{
+	static const struct option options[] = {
+		{"addr", required_argument, NULL, 'a'},
+		{"name", required_argument, NULL, 'n'},
+		{"list", no_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int opt;
+
+	/* +: what follows the command is the command's */
+	while ((opt = getopt_long(argc, argv, "+a:n:lh", options, NULL)) != -1) {
+		switch (opt) {
+		case 'a':
+			devices_add(list, optarg);
+			break;
+		case 'n':
+			devices_name_last(list, optarg);
+			break;
+		case 'l':
+			*list_only = true;
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(EXIT_OURS);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct device_list list = {0};
+	bool list_only = false;
+
+	parse_args(argc, argv, &list, &list_only);
+	if (list_only == (optind < argc)) {
+		usage(stderr);
+		return EXIT_OURS;
+	}
+	if (!list.n)
+		devices_add_all(&list);
+	if (list_only) {
+		devices_print(&list);
+		return 0;
+	}
+	mounts_make();
+	devices_make_tree(&list);
+	set_environment();
+	execvp(argv[optind], argv + optind);
+	fprintf(stderr, "vrdma-run: %s: %s\n", argv[optind], strerror(errno));
+	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+}

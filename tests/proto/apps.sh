@@ -1,0 +1,109 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Unmodified verbs applications from Debian on userspace devices, between two
+# network namespaces: both ends must end well and within their time.
+# Usage: apps.sh VRDMA_RUN
+
+set -euo pipefail
+TAG=tapps
+# shellcheck source=tests/vm/net.sh
+source "$(dirname "$0")/../vm/net.sh"
+
+VRDMA_RUN=$1
+LOGS=$(mktemp -d)
+SERVER=
+FAILED=0
+N=0
+
+cleanup()
+{
+	[ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true
+	ip netns delete "$NS_A" 2>/dev/null || true
+	ip netns delete "$NS_B" 2>/dev/null || true
+	rm -rf "$LOGS"
+}
+
+in_ns()
+{
+	local ns=$1
+
+	shift
+	timeout -k 5 30 ip netns exec "$ns" "$VRDMA_RUN" "$@"
+}
+
+# listening PID - the server whose process is PID waits for its client
+listening()
+{
+	while kill -0 "$1" 2>/dev/null; do
+		[ -z "$(ip netns exec "$NS_A" ss -Htln)" ] || return 0
+		sleep 0.02
+	done
+	return 1
+}
+
+report()
+{
+	local what=$1 rc=$2
+
+	N=$((N + 1))
+	if [ "$rc" = 0 ]; then
+		echo "ok $what"
+		return
+	fi
+	echo "FAILED $what (status $rc)"
+	tail -n 15 "$LOGS"/*
+	FAILED=$((FAILED + 1))
+}
+
+# pair COMMAND... - the same command in both namespaces, the second as client
+pair()
+{
+	local rc=0 rc_server=0
+
+	rm -f "$LOGS"/*
+	in_ns "$NS_A" "$@" >"$LOGS/server" 2>&1 &
+	SERVER=$!
+	if listening "$SERVER"; then
+		in_ns "$NS_B" "$@" "$ADDR_A" >"$LOGS/client" 2>&1 || rc=$?
+	fi
+	wait "$SERVER" || rc_server=$?
+	SERVER=
+	[ "$rc" != 0 ] || rc=$rc_server
+	report "$*" "$rc"
+}
+
+devinfo()
+{
+	local rc=0 line
+
+	in_ns "$NS_B" ibv_devinfo -v >"$LOGS/devinfo" 2>&1 || rc=$?
+	for line in "vrdma_$VETH_B" PORT_ACTIVE "::ffff:$ADDR_B, RoCE v2"; do
+		grep -qF "$line" "$LOGS/devinfo" || rc=1
+	done
+	report "ibv_devinfo -v" "$rc"
+}
+
+main()
+{
+	local test
+
+	[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
+	trap cleanup EXIT
+	net_up
+
+	devinfo
+	for test in rc srq; do
+		pair "ibv_${test}_pingpong" -g 0 -n 200 -c
+	done
+	# -F: a CPU whose frequency moves is no error
+	for test in ib_send_lat ib_send_bw ib_write_lat ib_write_bw; do
+		pair "$test" -F -x 0 -a -n 5
+	done
+	pair ib_write_bw -F -x 0 -q 16 -s 4096 -n 100
+
+	echo "$N pairs, $FAILED failed"
+	[ "$FAILED" = 0 ]
+}
+
+main

@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# vrdma-run: the devices that it makes, the command's surroundings and end, and
+# that nothing stays behind; as root and, where that is allowed, as nobody.
+# Usage: vrdma-run.sh VRDMA_RUN
+
+set -euo pipefail
+
+RUN=$1
+AS=()
+FAILED=0
+
+skip()
+{
+	echo "skipped: $*"
+	exit 77
+}
+
+# expect WHAT WANTED GOT
+expect()
+{
+	if [ "$2" = "$3" ]; then
+		echo "ok $1"
+	else
+		echo "FAILED $1: wanted '$2', got '$3'"
+		FAILED=$((FAILED + 1))
+	fi
+}
+
+run()
+{
+	"${AS[@]}" "$RUN" --addr 127.0.0.1 "$@"
+}
+
+status()
+{
+	local rc=0
+
+	"$@" >/dev/null 2>&1 || rc=$?
+	echo "$rc"
+}
+
+host_state()
+{
+	mount | grep vrdma-dev || true
+	ls -d /dev/infiniband /tmp/infiniband 2>/dev/null || true
+}
+
+devices()
+{
+	expect "one device" vrdma_lo "$(run ibv_devices | awk 'NR > 2 { print $1 }')"
+	expect "two devices" "mine vrdma_lo" "$("${AS[@]}" "$RUN" --addr 127.0.0.1 \
+		--name mine --addr ::1 ibv_devices | awk 'NR > 2 { print $1 }' | sort | xargs)"
+	expect "the GID" "::ffff:127.0.0.1" \
+		"$(run ibv_devinfo -v | sed -n 's/.*GID\[ *0\]:[[:space:]]*\([^,]*\),.*/\1/p')"
+	expect "--list" "vrdma_lo	127.0.0.1" "$("${AS[@]}" "$RUN" --addr 127.0.0.1 --list)"
+}
+
+surroundings()
+{
+	expect "arguments are passed" "a b" "$(run sh -c 'echo "$1"' - 'a b')"
+	expect "options behind the command are the command's" --help \
+		"$(run printf %s --help)"
+	expect "the user" "$("${AS[@]}" id -u)" "$(run id -u)"
+	expect "other devices work" ok "$(run sh -c 'echo ok >/dev/null; head -c1 /dev/zero \
+		>/dev/shm/vrdma-$$ && rm /dev/shm/vrdma-$$ && echo ok')"
+	expect "kept preloads" 1 "$(LD_PRELOAD=/nonexistent.so run \
+		sh -c 'echo "$LD_PRELOAD"' 2>/dev/null | grep -c ':/nonexistent.so$')"
+}
+
+ends()
+{
+	expect "exit status" 7 "$(status run sh -c 'exit 7')"
+	expect "signals" 143 "$(status run sh -c 'kill -TERM $$')"
+	expect "no such command" 127 "$(status run /nonexistent/command)"
+	expect "no command" 125 "$(status "${AS[@]}" "$RUN")"
+	expect "not an address" 125 "$(status "${AS[@]}" "$RUN" --addr nonsense true)"
+	expect "not ours" 125 "$(status "${AS[@]}" "$RUN" --addr 192.0.2.99 true)"
+	expect "a name with a slash" 125 \
+		"$(status "${AS[@]}" "$RUN" --addr 127.0.0.1 --name ../x true)"
+}
+
+# The plug-in must be readable for nobody, who can't enter a developer's home.
+as_nobody()
+{
+	DIR=$(mktemp -d)
+	trap 'rm -rf "$DIR"' EXIT
+	cp "$(dirname "$RUN")"/*.so "$RUN" "$DIR"
+	chmod 755 "$DIR"
+	RUN=$DIR/$(basename "$RUN")
+	AS=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	if [ "$(status "${AS[@]}" unshare -Um true)" != 0 ]; then
+		echo "not run: as nobody (no user namespaces here)"
+		return
+	fi
+	devices
+	surroundings
+	ends
+}
+
+main()
+{
+	local before
+
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	before=$(host_state)
+	devices
+	surroundings
+	ends
+	expect "nothing stays" "$before" "$(host_state)"
+	as_nobody
+	[ "$FAILED" = 0 ]
+}
+
+main
