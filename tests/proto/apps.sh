@@ -3,7 +3,9 @@
 #
 # Unmodified verbs applications from Debian on userspace devices, between two
 # network namespaces: both ends must end well and within their time.
-# Usage: apps.sh VRDMA_RUN
+# Usage: apps.sh VRDMA_RUN [-a]
+# With -a perftest goes through all sizes, for each of which it spends about half
+# a second to measure the CPU's frequency.
 
 set -euo pipefail
 TAG=tapps
@@ -11,6 +13,8 @@ TAG=tapps
 source "$(dirname "$0")/../vm/net.sh"
 
 VRDMA_RUN=$1
+SIZES=(-s 70000)
+[ "${2:-}" != -a ] || SIZES=(-a)
 LOGS=$(mktemp -d)
 SERVER=
 FAILED=0
@@ -96,9 +100,12 @@ main()
 	for test in rc srq; do
 		pair "ibv_${test}_pingpong" -g 0 -n 200 -c
 	done
+	for test in uc ud; do
+		pair "ibv_${test}_pingpong" -g 0 -n 200
+	done
 	# -F: a CPU whose frequency moves is no error
 	for test in ib_send_lat ib_send_bw ib_write_lat ib_write_bw; do
-		pair "$test" -F -x 0 -a -n 5
+		pair "$test" -F -x 0 "${SIZES[@]}" -n 20
 	done
 	pair ib_write_bw -F -x 0 -q 16 -s 4096 -n 100
 
