@@ -165,6 +165,8 @@ static void wait_for_receiver(struct qp *qp, uint8_t timer, uint64_t now_ns)
 	if (req->rnr_left != 7) /* 7 means for ever */
 		req->rnr_left--;
 	requester_rewind(req);
+	/* Try with little: what follows a refused packet is in vain. */
+	req->cwnd = ENGINE_WINDOW_MIN_PKTS;
 	req->rnr_wait = true;
 	engine_arm(qp, now_ns + rnr_timer_10us[timer] * 10 * NSEC_PER_USEC);
 }

@@ -17,6 +17,8 @@
 /* One queue pair's share of a burst, so that a long message can't starve the others. */
 #define ENGINE_QUANTUM_PKTS (LINK_BURST / 2)
 
+#define ENGINE_WINDOW_MIN_PKTS 2u
+
 /* One work request on a send queue. Retired when its last PSN is acknowledged. */
 struct sq_wqe {
 	uint64_t wr_id;

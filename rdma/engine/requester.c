@@ -18,7 +18,6 @@
 #define WINDOW_INITIAL_BYTES (128u << 10)
 #define WINDOW_MAX_BYTES     (1u << 20)
 #define READ_PART_PKTS	     16u
-#define WINDOW_MIN_PKTS	     2u
 /* An ACK is asked for at least this often, so that the window keeps moving. */
 #define ACK_REQUEST_PKTS 32u
 
@@ -116,7 +115,7 @@ void requester_loss(struct qp *qp)
 	if (!req->in_recovery) {
 		req->in_recovery = true;
 		req->recover_psn = req->snd_max;
-		req->cwnd = MAX(req->cwnd / 2, WINDOW_MIN_PKTS);
+		req->cwnd = MAX(req->cwnd / 2, ENGINE_WINDOW_MIN_PKTS);
 		req->ssthresh = req->cwnd;
 	}
 	requester_rewind(req);
@@ -152,7 +151,7 @@ void requester_timeout(struct qp *qp, uint64_t now_ns)
 	req->retry_left--;
 	requester_loss(qp);
 	/* All in flight is taken for lost: start anew with the smallest window. */
-	req->cwnd = WINDOW_MIN_PKTS;
+	req->cwnd = ENGINE_WINDOW_MIN_PKTS;
 	requester_await_ack(qp, now_ns);
 }
 
