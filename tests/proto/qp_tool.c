@@ -7,7 +7,8 @@
  *
  *   connect DGID DQPN RQ_PSN SQ_PSN TIMEOUT RETRY RNR_RETRY   to RTS; path MTU 1024
  *   recv WR_ID OFFSET LEN                       post a receive buffer
- *   post OPCODE WR_ID OFFSET LEN FLAGS IMM VA RKEY   opcode as enum ibv_wr_opcode
+ *   post OPCODE WR_ID OFFSET LEN FLAGS IMM VA RKEY ADD SWAP
+ *                         opcode as enum ibv_wr_opcode; ADD and SWAP are an atomic's
  *   poll N TIMEOUT_MS     answers "WR_ID STATUS OPCODE LEN FLAGS IMM" for each
  * completion, and "end" after N or when none came for that long set OFFSET HEX write to
  * the memory; get OFFSET LEN answers it in hex state                 answers the queue
@@ -31,8 +32,12 @@
 #define MEMORY	      (256 << 10)
 #define DEPTH	      64
 #define MIN_RNR_TIMER 14 /* 0.96 ms */
+#define FETCHES	      4	 /* READs and atomics under way */
+#define ACCESS                                                                       \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
+		IBV_ACCESS_REMOTE_ATOMIC)
 
-static uint8_t memory[MEMORY];
+static _Alignas(uint64_t) uint8_t memory[MEMORY];
 
 struct tool {
 	struct ibv_context *ctx;
@@ -75,8 +80,7 @@ static void tool_open(struct tool *t, const char *addr)
 	must(t->pd, "ibv_alloc_pd");
 	t->cq = ibv_create_cq(t->ctx, 4 * DEPTH, NULL, NULL, 0);
 	must(t->cq, "ibv_create_cq");
-	t->mr = ibv_reg_mr(t->pd, memory, sizeof(memory),
-		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	t->mr = ibv_reg_mr(t->pd, memory, sizeof(memory), ACCESS);
 	must(t->mr, "ibv_reg_mr");
 	init.send_cq = t->cq;
 	init.recv_cq = t->cq;
@@ -122,11 +126,11 @@ static void do_connect(struct tool *t, const char *args)
 {
 	struct ibv_qp_attr attr = {
 		.port_num = 1,
-		.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+		.qp_access_flags = ACCESS,
 		.path_mtu = IBV_MTU_1024,
 		.min_rnr_timer = MIN_RNR_TIMER,
-		.max_rd_atomic = 1,
-		.max_dest_rd_atomic = 1,
+		.max_rd_atomic = FETCHES,
+		.max_dest_rd_atomic = FETCHES,
 		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.hop_limit = 64}},
 	};
 	char dgid[64];
@@ -161,12 +165,26 @@ static void do_post(struct tool *t, const char *args)
 {
 	struct ibv_sge sge = {.lkey = t->mr->lkey};
 	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1}, *bad;
+	uint64_t va, add, swap;
+	uint32_t rkey;
 	int opcode;
 
-	if (sscanf(args, "%d %" SCNu64 " %" SCNu64 " %u %u %u %" SCNu64 " %u", &opcode,
-		    &wr.wr_id, &sge.addr, &sge.length, &wr.send_flags, &wr.imm_data,
-		    &wr.wr.rdma.remote_addr, &wr.wr.rdma.rkey) != 8)
+	if (sscanf(args,
+		    "%d %" SCNu64 " %" SCNu64 " %u %u %u %" SCNu64 " %u %" SCNu64
+		    " %" SCNu64,
+		    &opcode, &wr.wr_id, &sge.addr, &sge.length, &wr.send_flags,
+		    &wr.imm_data, &va, &rkey, &add, &swap) != 10)
 		exit(2);
+	if (opcode == IBV_WR_ATOMIC_CMP_AND_SWP ||
+		opcode == IBV_WR_ATOMIC_FETCH_AND_ADD) {
+		wr.wr.atomic.remote_addr = va;
+		wr.wr.atomic.rkey = rkey;
+		wr.wr.atomic.compare_add = add;
+		wr.wr.atomic.swap = swap;
+	} else {
+		wr.wr.rdma.remote_addr = va;
+		wr.wr.rdma.rkey = rkey;
+	}
 	wr.opcode = (enum ibv_wr_opcode)opcode;
 	sge.addr += (uintptr_t)memory;
 	answer(ibv_post_send(t->qp, &wr, &bad));
