@@ -73,8 +73,8 @@ static void peers_run(struct control *control, uint64_t now)
 	}
 }
 
-static void events_handle(struct control *control, const struct epoll_event *events, int n,
-	uint64_t now)
+static void events_handle(
+	struct control *control, const struct epoll_event *events, int n, uint64_t now)
 {
 	for (int i = 0; i < n; i++) {
 		void *tag = events[i].data.ptr;
@@ -92,7 +92,8 @@ static void events_handle(struct control *control, const struct epoll_event *eve
  * Events come before timers: after a stall of this very process, what peers have sent
  * meanwhile is to count as a sign of life.
  */
-static void control_round(struct control *control, const struct epoll_event *events, int n)
+static void control_round(
+	struct control *control, const struct epoll_event *events, int n)
 {
 	uint64_t now = now_ns();
 
@@ -151,8 +152,8 @@ static int peer_configure(struct control *control, const struct control_peer *co
 	union control_addr addr;
 	struct peer *known;
 	const char *wrong = NULL;
-	int rc = control_addr_parse(config->address,
-		config->port ? config->port : HELLO_PORT_DEFAULT, &addr);
+	int rc = control_addr_parse(
+		config->address, config->port ? config->port : HELLO_PORT_DEFAULT, &addr);
 
 	if (rc) {
 		wrong = "is not the address of a node";
@@ -185,7 +186,8 @@ static int control_configure(struct control *control, const struct control_confi
 		config->port ? config->port : HELLO_PORT_DEFAULT, &control->local);
 
 	if (rc) {
-		log_write(LOG_LEVEL_ERR, CONTROL_MODULE, "local address %s is not that of a node",
+		log_write(LOG_LEVEL_ERR, CONTROL_MODULE,
+			"local address %s is not that of a node",
 			config->local_address ? config->local_address : "(none)");
 		return rc;
 	}
@@ -326,8 +328,8 @@ int control_remove_peer(struct control *control, const char *address)
 	return rc;
 }
 
-int control_peer_get(struct control *control, unsigned peer,
-	struct control_peer_info *info)
+int control_peer_get(
+	struct control *control, unsigned peer, struct control_peer_info *info)
 {
 	int rc = -ENOENT;
 
@@ -351,8 +353,8 @@ static unsigned counter_put(struct control_counter *counters, unsigned max, unsi
 	return n + 1;
 }
 
-unsigned control_counters_get(struct control *control, struct control_counter *counters,
-	unsigned max)
+unsigned control_counters_get(
+	struct control *control, struct control_counter *counters, unsigned max)
 {
 	unsigned n = 0;
 

@@ -35,9 +35,10 @@ struct control;
  *
  *     conn_open  [ conn_connect  [ conn_up ] ]  conn_down
  *
- * and then perhaps the same again: exactly one conn_down for every conn_open that returned
- * 0, and never a second conn_open before it. What a peer said (remote) has been checked
- * against the protocol's bounds; its GID is the address that the TCP connection comes from.
+ * and then perhaps the same again: exactly one conn_down for every conn_open that
+ * returned 0, and never a second conn_open before it. What a peer said (remote) has been
+ * checked against the protocol's bounds; its GID is the address that the TCP connection
+ * comes from.
  */
 struct control_ops {
 	/** conn_open() - make the queue pairs of a peer (INIT, receives posted)
@@ -56,7 +57,8 @@ struct control_ops {
 	 *
 	 * The peer may send as soon as this returns; the driver may not, before conn_up.
 	 */
-	int (*conn_connect)(void *arg, unsigned peer, const struct hello_endpoint *remote);
+	int (*conn_connect)(
+		void *arg, unsigned peer, const struct hello_endpoint *remote);
 
 	/** conn_up() - the peer's queue pairs are ready: it may be sent to */
 	void (*conn_up)(void *arg, unsigned peer);
@@ -76,13 +78,13 @@ struct control_peer {
 	uint16_t port;	     /* host order; 0 is HELLO_PORT_DEFAULT */
 };
 
-/** struct control_config - all is borrowed for control_start(), but ops and arg to stop */
+/** struct control_config - borrowed for control_start(); ops and arg to the end */
 struct control_config {
-	const char *local_address; /* numeric; listened on and connected from; not "any" */
-	uint16_t port;		   /* TCP port listened on; 0 is HELLO_PORT_DEFAULT */
-	const struct hello_key *key;   /* from hello_key_load(); NULL: no key */
+	const char *local_address;   /* numeric, not "any"; listened on, connected from */
+	uint16_t port;		     /* TCP port listened on; 0 is HELLO_PORT_DEFAULT */
+	const struct hello_key *key; /* from hello_key_load(); NULL: no key */
 	const struct control_peer *peers;
-	unsigned n_peers;	       /* at most CONTROL_PEERS_MAX */
+	unsigned n_peers;		   /* at most CONTROL_PEERS_MAX */
 	const struct hello_timers *timers; /* NULL: hello_timers_default */
 	const struct control_ops *ops;
 	void *arg; /* handed to every callback */
@@ -91,9 +93,9 @@ struct control_config {
 /** control_start() - start the control thread
  * Peers are tried at once, and tried again for as long as it runs. That the local address
  * or the port cannot be had yet is no error: it is logged and tried again.
- * Return: 0 and *@controlp, to be ended by control_stop(); or -EINVAL (an address that does
- *         not parse, is "any" or of another family than the local one), -EEXIST (a peer
- *         twice, or the local address as a peer), -ENOSPC (too many peers), -ENOMEM,
+ * Return: 0 and *@controlp, to be ended by control_stop(); or -EINVAL (an address that
+ *         does not parse, is "any" or of another family than the local one), -EEXIST (a
+ *         peer twice, or the local address as a peer), -ENOSPC (too many peers), -ENOMEM,
  *         -EMFILE, -EAGAIN (no thread); which argument was wrong is logged
  */
 int control_start(const struct control_config *config, struct control **controlp);
@@ -124,15 +126,15 @@ int control_remove_peer(struct control *control, const char *address);
 /** struct control_peer_info - a snapshot of one peer for people and telemetry */
 struct control_peer_info {
 	char address[64];
-	uint16_t port;	     /* host order; 0 when it is not known (a peer that came) */
-	bool dynamic;	     /* it came and proved the key; it was not configured */
+	uint16_t port; /* host order; 0 when it is not known (a peer that came) */
+	bool dynamic;  /* it came and proved the key; it was not configured */
 	bool up;
-	const char *state;   /* static: "waiting", "connecting", "handshake", "up" */
+	const char *state;    /* static: "waiting", "connecting", "handshake", "up" */
 	char last_error[128]; /* why the last connection ended or failed; may be empty */
-	uint64_t uptime_ns;  /* 0 when not up */
-	uint64_t n_up;	     /* times that the peer came up */
-	uint64_t n_retries;  /* connections tried since it was up last */
-	uint64_t instance;   /* of the peer's driver; 0 when not connected */
+	uint64_t uptime_ns;   /* 0 when not up */
+	uint64_t n_up;	      /* times that the peer came up */
+	uint64_t n_retries;   /* connections tried since it was up last */
+	uint64_t instance;    /* of the peer's driver; 0 when not connected */
 	struct hello_endpoint remote; /* valid when up */
 };
 
@@ -140,8 +142,8 @@ struct control_peer_info {
  * Return: 0, or -ENOENT when there is no peer of that index (others may follow; go
  *         through 0..CONTROL_PEERS_MAX - 1)
  */
-int control_peer_get(struct control *control, unsigned peer,
-	struct control_peer_info *info);
+int control_peer_get(
+	struct control *control, unsigned peer, struct control_peer_info *info);
 
 /** struct control_counter - one named counter; docs/hello-protocol.md section 8 */
 struct control_counter {
@@ -153,7 +155,7 @@ struct control_counter {
  * @counters: room for @max entries; may be NULL when @max is 0
  * Return: how many there are, which may be more than @max; never changes
  */
-unsigned control_counters_get(struct control *control, struct control_counter *counters,
-	unsigned max);
+unsigned control_counters_get(
+	struct control *control, struct control_counter *counters, unsigned max);
 
 #endif

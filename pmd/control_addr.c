@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool is_one_host(const union control_addr *addr)
@@ -28,7 +29,8 @@ int control_addr_parse(const char *text, uint16_t port, union control_addr *addr
 
 	memset(addr, 0, sizeof(*addr));
 	/* It also takes "1" and "0x7f.1" for IPv4, which nobody means. */
-	if (!text || (!strchr(text, ':') && inet_pton(AF_INET, text, &addr->in4.sin_addr) != 1))
+	if (!text || (!strchr(text, ':') &&
+			     inet_pton(AF_INET, text, &addr->in4.sin_addr) != 1))
 		return -EINVAL;
 	if (getaddrinfo(text, NULL, &hints, &ai) != 0)
 		return -EINVAL;
@@ -52,8 +54,8 @@ socklen_t control_addr_size(const union control_addr *addr)
 
 uint16_t control_addr_port(const union control_addr *addr)
 {
-	return ntohs(addr->sa.sa_family == AF_INET ? addr->in4.sin_port :
-						     addr->in6.sin6_port);
+	return ntohs(
+		addr->sa.sa_family == AF_INET ? addr->in4.sin_port : addr->in6.sin6_port);
 }
 
 bool control_addr_same_host(const union control_addr *a, const union control_addr *b)
@@ -79,8 +81,8 @@ void control_addr_gid(const union control_addr *addr, uint8_t gid[16])
 
 const char *control_addr_text(const union control_addr *addr, char buf[CONTROL_ADDR_TEXT])
 {
-	if (getnameinfo(&addr->sa, control_addr_size(addr), buf, CONTROL_ADDR_TEXT, NULL, 0,
-		    NI_NUMERICHOST) != 0)
-		strcpy(buf, "?");
+	if (getnameinfo(&addr->sa, control_addr_size(addr), buf, CONTROL_ADDR_TEXT, NULL,
+		    0, NI_NUMERICHOST) != 0)
+		snprintf(buf, CONTROL_ADDR_TEXT, "?");
 	return buf;
 }

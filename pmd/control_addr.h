@@ -21,8 +21,9 @@ union control_addr {
 /** control_addr_parse() - numeric text to address
  * @text: "10.0.0.1", "fd00::1" or "fe80::1%eth0"
  * @port: host order
- * Return: 0, or -EINVAL when it is none, or one that no single node can have (any, broadcast,
- *         multicast), or an IPv4-mapped one, whose GID would be that of the IPv4 address
+ * Return: 0, or -EINVAL when it is none, or one that no single node can have (any,
+ *         broadcast, multicast), or an IPv4-mapped one, whose GID would be that of the
+ *         IPv4 address
  */
 int control_addr_parse(const char *text, uint16_t port, union control_addr *addr);
 
@@ -38,6 +39,7 @@ bool control_addr_same_host(const union control_addr *a, const union control_add
 void control_addr_gid(const union control_addr *addr, uint8_t gid[16]);
 
 /** control_addr_text() - the address without its port; returns @buf */
-const char *control_addr_text(const union control_addr *addr, char buf[CONTROL_ADDR_TEXT]);
+const char *control_addr_text(
+	const union control_addr *addr, char buf[CONTROL_ADDR_TEXT]);
 
 #endif

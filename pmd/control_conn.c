@@ -53,8 +53,8 @@ static int epoll_set(struct control *control, int op, int fd, uint32_t events, v
 
 /* ---- the listener ---- */
 
-static void listener_failed(struct control *control, const char *what, int rc,
-	uint64_t now_ns)
+static void listener_failed(
+	struct control *control, const char *what, int rc, uint64_t now_ns)
 {
 	char text[CONTROL_ADDR_TEXT], error[sizeof(control->listen_error)];
 
@@ -65,8 +65,8 @@ static void listener_failed(struct control *control, const char *what, int rc,
 		return;
 	memcpy(control->listen_error, error, sizeof(error));
 	log_write(LOG_LEVEL_WARN, CONTROL_MODULE, "%s port %u: cannot %s; trying again",
-		control_addr_text(&control->local, text), control_addr_port(&control->local),
-		error);
+		control_addr_text(&control->local, text),
+		control_addr_port(&control->local), error);
 }
 
 /* Returns the listening socket, in epoll, or a negative errno. */
@@ -107,8 +107,8 @@ void listener_try(struct control *control, uint64_t now_ns)
 }
 
 /*
- * accept() failed for want of something. The connection stays in the queue and epoll would
- * report it again and again: look away for a while.
+ * accept() failed for want of something. The connection stays in the queue and epoll
+ * would report it again and again: look away for a while.
  */
 static void listener_rest(struct control *control, int rc, uint64_t now_ns)
 {
@@ -118,8 +118,8 @@ static void listener_rest(struct control *control, int rc, uint64_t now_ns)
 
 /* ---- life and death of a connection ---- */
 
-static struct conn *conn_new(struct control *control, int fd, const union control_addr *addr,
-	bool is_initiator, uint32_t events)
+static struct conn *conn_new(struct control *control, int fd,
+	const union control_addr *addr, bool is_initiator, uint32_t events)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
 	int on = 1;
@@ -180,8 +180,8 @@ static void conn_activate(struct control *control, struct conn *conn, uint64_t n
 }
 
 /*
- * Takes the connection off its peer, and the driver's queue pairs with it. @error says why;
- * it goes to the log unless nothing is wrong.
+ * Takes the connection off its peer, and the driver's queue pairs with it. @error says
+ * why; it goes to the log unless nothing is wrong.
  */
 static void conn_detach(struct control *control, struct conn *conn, const char *error,
 	bool is_wrong, uint64_t now_ns)
@@ -203,7 +203,8 @@ static void conn_detach(struct control *control, struct conn *conn, const char *
 }
 
 /* A connection ended that belonged to no peer: it came in and was not claimed. */
-static void unclaimed_log(struct control *control, const struct conn *conn, const char *error)
+static void unclaimed_log(
+	struct control *control, const struct conn *conn, const char *error)
 {
 	struct peer *peer = peer_find(control, &conn->addr);
 	char text[CONTROL_ADDR_TEXT];
@@ -233,8 +234,8 @@ static void conn_flush(struct control *control, struct conn *conn)
 	if (wants_write == conn->wants_write)
 		return;
 	conn->wants_write = wants_write;
-	epoll_set(control, EPOLL_CTL_MOD, conn->fd, EPOLLIN | (wants_write ? EPOLLOUT : 0),
-		conn);
+	epoll_set(control, EPOLL_CTL_MOD, conn->fd,
+		EPOLLIN | (wants_write ? EPOLLOUT : 0), conn);
 }
 
 /* A lingering connection: nothing follows what lies in the buffer. */
@@ -245,8 +246,8 @@ static void linger_flush(struct control *control, struct conn *conn)
 		shutdown(conn->fd, SHUT_WR);
 }
 
-/* Is this end worth a line in the log? Not when the pair has another connection, or when all
- * is being closed anyway. */
+/* Is this end worth a line in the log? Not when the pair has another connection, or when
+ * all is being closed anyway. */
 static bool is_wrong(enum hello_reason reason, bool by_peer)
 {
 	return reason != HELLO_BYE_DUPLICATE && (reason != HELLO_BYE_SHUTDOWN || by_peer);
@@ -254,8 +255,8 @@ static bool is_wrong(enum hello_reason reason, bool by_peer)
 
 /*
  * The machine is CLOSED. If it said BYE, the socket stays for a while: closing it while
- * something unread lies in it would make the kernel send a reset, and the peer might never
- * see the reason.
+ * something unread lies in it would make the kernel send a reset, and the peer might
+ * never see the reason.
  */
 static void conn_end(struct control *control, struct conn *conn, uint64_t now_ns)
 {
@@ -263,9 +264,9 @@ static void conn_end(struct control *control, struct conn *conn, uint64_t now_ns
 	bool wrong = is_wrong(fsm->reason, fsm->by_peer);
 	char error[128];
 
-	snprintf(error, sizeof(error), "%s%s%s%s", hello_reason_text(fsm->reason, fsm->by_peer),
-		fsm->detail ? " (" : "", fsm->detail ? fsm->detail : "",
-		fsm->detail ? ")" : "");
+	snprintf(error, sizeof(error), "%s%s%s%s",
+		hello_reason_text(fsm->reason, fsm->by_peer), fsm->detail ? " (" : "",
+		fsm->detail ? fsm->detail : "", fsm->detail ? ")" : "");
 	if (fsm->by_peer)
 		control->n_bye[fsm->reason]++;
 	else
@@ -333,16 +334,16 @@ static bool claim_wins(const struct conn *conn, const struct conn *old)
 }
 
 /* Takes the place of the pair's other connections. */
-static void claim_take(struct control *control, struct conn *conn, struct peer *peer,
-	uint64_t now_ns)
+static void claim_take(
+	struct control *control, struct conn *conn, struct peer *peer, uint64_t now_ns)
 {
 	struct conn *old = peer->claimed;
 
 	if (old)
 		conn_drop(control, old,
-			old->fsm.remote.instance != conn->fsm.remote.instance ?
-				HELLO_END_RESTARTED :
-				HELLO_BYE_DUPLICATE,
+			old->fsm.remote.instance != conn->fsm.remote.instance
+				? HELLO_END_RESTARTED
+				: HELLO_BYE_DUPLICATE,
 			now_ns);
 	peer->claimed = conn;
 	conn->peer = peer;
@@ -352,13 +353,15 @@ static void claim_take(struct control *control, struct conn *conn, struct peer *
 }
 
 /* Has the driver make queue pairs and say what to announce. */
-static bool qps_open(struct control *control, struct conn *conn, struct hello_endpoint *local)
+static bool qps_open(
+	struct control *control, struct conn *conn, struct hello_endpoint *local)
 {
 	const char *wrong;
 	int rc;
 
 	memset(local, 0, sizeof(*local));
-	rc = control->ops->conn_open(control->arg, peer_index(control, conn->peer), local);
+	rc = control->ops->conn_open(
+		control->arg, peer_index(control, conn->peer), local);
 	if (rc) {
 		log_limited(&conn->peer->log_limit, LOG_LEVEL_ERR, CONTROL_MODULE,
 			"cannot make queue pairs: %s", strerror(-rc));
@@ -392,8 +395,8 @@ static void on_claim(struct control *control, struct conn *conn, uint64_t now_ns
 
 static void on_connect(struct control *control, struct conn *conn)
 {
-	int rc = control->ops->conn_connect(control->arg, peer_index(control, conn->peer),
-		&conn->fsm.endpoint);
+	int rc = control->ops->conn_connect(
+		control->arg, peer_index(control, conn->peer), &conn->fsm.endpoint);
 
 	if (!rc) {
 		hello_fsm_connected(&conn->fsm);
@@ -420,7 +423,8 @@ static void conn_run(struct control *control, struct conn *conn, uint64_t now_ns
 			break;
 		case HELLO_DO_UP:
 			peer_came_up(control, conn->peer, now_ns);
-			control->ops->conn_up(control->arg, peer_index(control, conn->peer));
+			control->ops->conn_up(
+				control->arg, peer_index(control, conn->peer));
 			break;
 		case HELLO_DO_CLOSE:
 			conn_end(control, conn, now_ns);
@@ -431,7 +435,7 @@ static void conn_run(struct control *control, struct conn *conn, uint64_t now_ns
 
 /* ---- connections in ---- */
 
-/* Connections from outside that nobody has claimed: from @addr, and from all strangers. */
+/* Connections in that are not claimed: from @addr, and from all strangers. */
 static void unclaimed_count(const struct control *control, const union control_addr *addr,
 	unsigned *n_address, unsigned *n_strangers)
 {
@@ -445,8 +449,8 @@ static void unclaimed_count(const struct control *control, const union control_a
 	}
 }
 
-static void accept_one(struct control *control, int fd, const union control_addr *addr,
-	uint64_t now_ns)
+static void accept_one(
+	struct control *control, int fd, const union control_addr *addr, uint64_t now_ns)
 {
 	bool is_stranger = !peer_find(control, addr);
 	unsigned n_address, n_strangers;
@@ -495,7 +499,8 @@ void listener_accept(struct control *control, uint64_t now_ns)
 
 /* ---- connections out ---- */
 
-static void connect_failed(struct control *control, struct peer *peer, int rc, uint64_t now_ns)
+static void connect_failed(
+	struct control *control, struct peer *peer, int rc, uint64_t now_ns)
 {
 	char error[128];
 
@@ -544,8 +549,8 @@ void peer_connect(struct control *control, struct peer *peer, uint64_t now_ns)
 	peer->outgoing = conn;
 }
 
-static void connecting_failed(struct control *control, struct conn *conn, int rc,
-	uint64_t now_ns)
+static void connecting_failed(
+	struct control *control, struct conn *conn, int rc, uint64_t now_ns)
 {
 	struct peer *peer = conn->peer;
 

@@ -18,8 +18,8 @@ struct peer *peer_find(struct control *control, const union control_addr *addr)
 	return NULL;
 }
 
-struct peer *peer_add(struct control *control, const union control_addr *addr,
-	bool is_dynamic)
+struct peer *peer_add(
+	struct control *control, const union control_addr *addr, bool is_dynamic)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(control->peers); i++) {
 		struct peer *peer = &control->peers[i];
@@ -66,8 +66,8 @@ void peer_came_up(struct control *control, struct peer *peer, uint64_t now_ns)
 	control->n_ups++;
 	log_limited(&peer->log_limit, LOG_LEVEL_INFO, CONTROL_MODULE,
 		"peer %s is up: node %s, %u queue pair(s), path MTU %u",
-		control_addr_text(&peer->addr, text), ep->name[0] ? ep->name : "(no name)",
-		ep->n_qps, ep->path_mtu);
+		control_addr_text(&peer->addr, text),
+		ep->name[0] ? ep->name : "(no name)", ep->n_qps, ep->path_mtu);
 }
 
 /* Doubles from try to try, and +-25 % so that a fleet does not try in step. */
@@ -86,14 +86,14 @@ static void error_log(struct peer *peer, const char *error)
 	char text[CONTROL_ADDR_TEXT];
 
 	if (was_up || strcmp(peer->last_error, error) != 0)
-		log_limited(&peer->log_limit, LOG_LEVEL_WARN, CONTROL_MODULE, "peer %s %s: %s",
-			control_addr_text(&peer->addr, text),
+		log_limited(&peer->log_limit, LOG_LEVEL_WARN, CONTROL_MODULE,
+			"peer %s %s: %s", control_addr_text(&peer->addr, text),
 			was_up ? "is down" : "cannot be reached", error);
 	snprintf(peer->last_error, sizeof(peer->last_error), "%s", error);
 }
 
-void peer_retry(struct control *control, struct peer *peer, const char *error,
-	uint64_t now_ns)
+void peer_retry(
+	struct control *control, struct peer *peer, const char *error, uint64_t now_ns)
 {
 	if (error)
 		error_log(peer, error);
@@ -115,8 +115,8 @@ void peer_refused(struct peer *peer, const char *error)
 		error);
 }
 
-void peer_snapshot(const struct peer *peer, struct control_peer_info *info,
-	uint64_t now_ns)
+void peer_snapshot(
+	const struct peer *peer, struct control_peer_info *info, uint64_t now_ns)
 {
 	memset(info, 0, sizeof(*info));
 	control_addr_text(&peer->addr, info->address);
@@ -134,8 +134,8 @@ void peer_snapshot(const struct peer *peer, struct control_peer_info *info,
 	} else if (peer->claimed) {
 		info->state = "handshake";
 	} else if (peer->outgoing) {
-		info->state = peer->outgoing->phase == CONN_CONNECTING ? "connecting" :
-									 "handshake";
+		info->state = peer->outgoing->phase == CONN_CONNECTING ? "connecting"
+								       : "handshake";
 	} else {
 		info->state = "waiting";
 	}

@@ -37,11 +37,11 @@ struct conn {
 	enum conn_phase phase;
 	int fd;
 	bool is_initiator;
-	bool wants_write; /* epoll is told so */
+	bool wants_write;     /* epoll is told so */
 	uint64_t deadline_ns; /* CONNECTING, LINGERING: the end of it */
 	bool has_qps;	      /* conn_open went well: conn_down is due at the end */
 	bool is_stranger;     /* came in from an address without a peer */
-	struct peer *peer; /* whose claimed or outgoing connection this is, or NULL */
+	struct peer *peer;    /* whose claimed or outgoing connection this is, or NULL */
 	union control_addr addr; /* the other end; the port only if it is outgoing */
 	struct hello_fsm fsm;
 };
@@ -69,9 +69,9 @@ struct control {
 	pthread_mutex_t lock; /* all below but what is const or atomic */
 	atomic_bool stops;
 	int epoll_fd;
-	int wake_fd; /* eventfd: something for the thread to look at */
-	int listen_fd; /* -1: not yet */
-	uint64_t listen_at_ns; /* when to try (again); UINT64_MAX while all is well */
+	int wake_fd;		/* eventfd: something for the thread to look at */
+	int listen_fd;		/* -1: not yet */
+	uint64_t listen_at_ns;	/* when to try (again); UINT64_MAX while all is well */
 	char listen_error[128]; /* the last one that was logged */
 	struct log_limit stranger_limit;
 
@@ -105,14 +105,13 @@ struct control {
 struct peer *peer_find(struct control *control, const union control_addr *addr);
 
 /** peer_add() - take a free slot; NULL when there is none */
-struct peer *peer_add(struct control *control, const union control_addr *addr,
-	bool is_dynamic);
+struct peer *peer_add(
+	struct control *control, const union control_addr *addr, bool is_dynamic);
 
 /** peer_free() - give the slot back; no connection may belong to it any more */
 void peer_free(struct peer *peer);
 
 unsigned peer_index(const struct control *control, const struct peer *peer);
-
 
 uint64_t peer_deadline(const struct peer *peer);
 
@@ -122,14 +121,14 @@ void peer_came_up(struct control *control, struct peer *peer, uint64_t now_ns);
 /** peer_retry() - there is no connection with it: set the time of the next try
  * @error: why, a phrase, borrowed; logged if it is news. NULL: nothing is wrong
  */
-void peer_retry(struct control *control, struct peer *peer, const char *error,
-	uint64_t now_ns);
+void peer_retry(
+	struct control *control, struct peer *peer, const char *error, uint64_t now_ns);
 
 /** peer_refused() - a connection that it made ended unclaimed; logs that if it is news */
 void peer_refused(struct peer *peer, const char *error);
 
-void peer_snapshot(const struct peer *peer, struct control_peer_info *info,
-	uint64_t now_ns);
+void peer_snapshot(
+	const struct peer *peer, struct control_peer_info *info, uint64_t now_ns);
 
 /* ---- control_conn.c ---- */
 

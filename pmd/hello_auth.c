@@ -41,7 +41,7 @@ static int key_file_check(int fd, const char *path, char *err, size_t err_size)
 	return 0;
 }
 
-/* Reads at most @size bytes; files that are being written may give less than they have. */
+/* Reads at most @size bytes; one read() need not give all that there is. */
 static ssize_t read_all(int fd, uint8_t *buf, size_t size)
 {
 	size_t n = 0;
@@ -60,10 +60,11 @@ static ssize_t read_all(int fd, uint8_t *buf, size_t size)
 	return (ssize_t)n;
 }
 
-static int key_read(int fd, const char *path, struct hello_key *key, char *err,
-	size_t err_size)
+static int key_read(
+	int fd, const char *path, struct hello_key *key, char *err, size_t err_size)
 {
-	uint8_t buf[HELLO_KEY_MAX + 2]; /* a newline, and one byte to see that it is too long */
+	/* room for a newline, and for one byte that shows that it is too long */
+	uint8_t buf[HELLO_KEY_MAX + 2];
 	ssize_t n = read_all(fd, buf, sizeof(buf));
 	int rc = 0;
 
@@ -123,14 +124,18 @@ static void hmac(const uint8_t *key, size_t key_size, const uint8_t *data, size_
 		abort();
 }
 
-#define LABEL_SIZE 28 /* of every label, without a zero */
+/* @what: "auth" or "code"; the label of section 5 then has at most LABEL_SIZE bytes. */
+#define LABEL_SIZE 28
 
-static void transcript_hmac(const struct hello_key *key, const char *label,
-	const struct hello_transcript *t, uint8_t out[HELLO_MAC_SIZE])
+static void transcript_hmac(const struct hello_key *key, const char *what,
+	bool by_initiator, const struct hello_transcript *t, uint8_t out[HELLO_MAC_SIZE])
 {
+	char label[LABEL_SIZE + 1];
 	uint8_t buf[LABEL_SIZE + sizeof(t->initiator) + sizeof(t->acceptor)];
-	size_t size = strlen(label);
+	size_t size = (size_t)snprintf(label, sizeof(label), "vrdma-hello-1 %s %s", what,
+		by_initiator ? "initiator" : "acceptor");
 
+	assert(size <= LABEL_SIZE);
 	memcpy(buf, label, size);
 	memcpy(buf + size, t->initiator, t->initiator_size);
 	size += t->initiator_size;
@@ -139,21 +144,18 @@ static void transcript_hmac(const struct hello_key *key, const char *label,
 	hmac(key->bytes, key->size, buf, size, out);
 }
 
-void hello_auth_proof(const struct hello_key *key, const struct hello_transcript *transcript,
-	bool by_initiator, uint8_t proof[HELLO_AUTH_BODY])
+void hello_auth_proof(const struct hello_key *key,
+	const struct hello_transcript *transcript, bool by_initiator,
+	uint8_t proof[HELLO_AUTH_BODY])
 {
-	transcript_hmac(key,
-		by_initiator ? "vrdma-hello-1 auth initiator" : "vrdma-hello-1 auth acceptor",
-		transcript, proof);
+	transcript_hmac(key, "auth", by_initiator, transcript, proof);
 }
 
 void hello_auth_session_key(const struct hello_key *key,
 	const struct hello_transcript *transcript, bool by_initiator,
 	uint8_t session_key[HELLO_MAC_SIZE])
 {
-	transcript_hmac(key,
-		by_initiator ? "vrdma-hello-1 code initiator" : "vrdma-hello-1 code acceptor",
-		transcript, session_key);
+	transcript_hmac(key, "code", by_initiator, transcript, session_key);
 }
 
 void hello_auth_code(const uint8_t session_key[HELLO_MAC_SIZE], uint64_t seq,

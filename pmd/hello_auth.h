@@ -23,11 +23,11 @@ struct hello_key {
 };
 
 /** hello_key_load() - read a key file
- * The key is the file's content without one newline at its end. The file must be a regular
- * one of root or of the user, not writable by its group and closed to others.
+ * The key is the file's content without one newline at its end. The file must be a
+ * regular one of root or of the user, not writable by its group and closed to others.
  * @err: at least @err_size bytes; a sentence that names the file, when it failed
- * Return: 0 or a negative errno (-EACCES: permissions; -EINVAL: not a regular file, or too
- *         short or too long; or what open() gave)
+ * Return: 0 or a negative errno (-EACCES: permissions; -EINVAL: not a regular file, or
+ *         too short or too long; or what open() gave)
  */
 int hello_key_load(const char *path, struct hello_key *key, char *err, size_t err_size);
 void hello_key_wipe(struct hello_key *key);
@@ -43,10 +43,11 @@ struct hello_transcript {
 /** hello_auth_proof() - what the AUTH message of one side says
  * @by_initiator: whose proof
  */
-void hello_auth_proof(const struct hello_key *key, const struct hello_transcript *transcript,
-	bool by_initiator, uint8_t proof[HELLO_AUTH_BODY]);
+void hello_auth_proof(const struct hello_key *key,
+	const struct hello_transcript *transcript, bool by_initiator,
+	uint8_t proof[HELLO_AUTH_BODY]);
 
-/** hello_auth_session_key() - the key for the codes of the messages that one side sends */
+/** hello_auth_session_key() - the key for the codes of one side's messages */
 void hello_auth_session_key(const struct hello_key *key,
 	const struct hello_transcript *transcript, bool by_initiator,
 	uint8_t session_key[HELLO_MAC_SIZE]);

@@ -49,8 +49,8 @@ static void closed_set(struct hello_fsm *fsm, enum hello_reason reason, bool by_
 }
 
 /*
- * Sends the message of @size bytes (without its code) that was built in @msg. A peer that reads
- * so slowly that there is no room is as good as silent.
+ * Sends the message of @size bytes (without its code) that was built in @msg. A peer that
+ * reads so slowly that there is no room is as good as silent.
  */
 static void message_send(struct hello_fsm *fsm, uint8_t msg[HELLO_MSG_MAX], size_t size)
 {
@@ -127,8 +127,8 @@ static void auth_send(struct hello_fsm *fsm)
 	fsm->tx_coded = true;
 }
 
-void hello_fsm_init(struct hello_fsm *fsm, const struct hello_params *params,
-	uint64_t now_ns)
+void hello_fsm_init(
+	struct hello_fsm *fsm, const struct hello_params *params, uint64_t now_ns)
 {
 	memset(fsm, 0, sizeof(*fsm));
 	fsm->params = *params;
@@ -138,7 +138,7 @@ void hello_fsm_init(struct hello_fsm *fsm, const struct hello_params *params,
 		hello_send(fsm);
 }
 
-/* HELLO, and AUTH if there is a key, went well: the leader chooses, the follower waits. */
+/* HELLO, and AUTH with a key, went well: the leader chooses, the follower waits. */
 static void trusted(struct hello_fsm *fsm)
 {
 	fsm->is_trusted = true;
@@ -162,7 +162,8 @@ static unsigned hello_judge(const struct hello_fsm *fsm)
 	return 0;
 }
 
-static void on_hello(struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
+static void on_hello(
+	struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
 {
 	bool is_initiator = fsm->params.is_initiator;
 	struct hello_transcript *t = &fsm->transcript;
@@ -193,7 +194,8 @@ static void on_hello(struct hello_fsm *fsm, const uint8_t *body, size_t size, ui
 	state_set(fsm, HELLO_STATE_AUTH_WAIT);
 }
 
-static void on_auth(struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
+static void on_auth(
+	struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
 {
 	const struct hello_params *p = &fsm->params;
 	uint8_t proof[HELLO_AUTH_BODY];
@@ -214,8 +216,8 @@ static void on_auth(struct hello_fsm *fsm, const uint8_t *body, size_t size, uin
 	trusted(fsm);
 }
 
-static void on_endpoint(struct hello_fsm *fsm, const uint8_t *body, size_t size,
-	uint64_t now_ns)
+static void on_endpoint(
+	struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
 {
 	if (hello_endpoint_decode(body, size, &fsm->endpoint) < 0) {
 		hello_fsm_close(fsm, HELLO_BYE_MALFORMED);
@@ -229,7 +231,8 @@ static void on_endpoint(struct hello_fsm *fsm, const uint8_t *body, size_t size,
 	state_set(fsm, fsm->is_leader ? HELLO_STATE_CONNECT : HELLO_STATE_CLAIM);
 }
 
-static void on_ready(struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
+static void on_ready(
+	struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
 {
 	if (size) {
 		hello_fsm_close(fsm, HELLO_BYE_MALFORMED);
@@ -240,8 +243,8 @@ static void on_ready(struct hello_fsm *fsm, const uint8_t *body, size_t size, ui
 	state_set(fsm, HELLO_STATE_UP);
 }
 
-static void on_keepalive(struct hello_fsm *fsm, const uint8_t *body, size_t size,
-	uint64_t now_ns)
+static void on_keepalive(
+	struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns)
 {
 	if (size)
 		hello_fsm_close(fsm, HELLO_BYE_MALFORMED);
@@ -262,8 +265,8 @@ static void on_bye(struct hello_fsm *fsm, const uint8_t *body, size_t size)
 /* Which message is expected in which state, and what it does there; BYE always is. */
 static const struct {
 	enum hello_state state;
-	void (*handle)(struct hello_fsm *fsm, const uint8_t *body, size_t size,
-		uint64_t now_ns);
+	void (*handle)(
+		struct hello_fsm *fsm, const uint8_t *body, size_t size, uint64_t now_ns);
 } messages[] = {
 	[HELLO_TYPE_HELLO] = {HELLO_STATE_HELLO_WAIT, on_hello},
 	[HELLO_TYPE_AUTH] = {HELLO_STATE_AUTH_WAIT, on_auth},
@@ -290,7 +293,8 @@ static bool code_check(struct hello_fsm *fsm, size_t *length)
 }
 
 /* Judges the whole message of @hdr->length bytes at the front of the receive buffer. */
-static void message_handle(struct hello_fsm *fsm, const struct hello_hdr *hdr, uint64_t now_ns)
+static void message_handle(
+	struct hello_fsm *fsm, const struct hello_hdr *hdr, uint64_t now_ns)
 {
 	const uint8_t *body = fsm->rx + HELLO_HDR_SIZE;
 	size_t length = hdr->length;
@@ -393,8 +397,8 @@ void hello_fsm_claimed(struct hello_fsm *fsm, const struct hello_endpoint *local
 	assert(fsm->state == HELLO_STATE_CLAIM);
 	message_send(fsm, msg, hello_endpoint_encode(msg, local, code_size(fsm)));
 	if (fsm->state == HELLO_STATE_CLAIM)
-		state_set(fsm, fsm->is_leader ? HELLO_STATE_ENDPOINT_WAIT :
-						HELLO_STATE_CONNECT);
+		state_set(fsm,
+			fsm->is_leader ? HELLO_STATE_ENDPOINT_WAIT : HELLO_STATE_CONNECT);
 }
 
 void hello_fsm_connected(struct hello_fsm *fsm)

@@ -19,15 +19,15 @@
 
 /** struct hello_timers - all times of the protocol; tests bring their own */
 struct hello_timers {
-	uint64_t connect_ns;	   /* until a TCP connection stands */
-	uint64_t handshake_ns;	   /* from there until UP */
-	uint64_t keepalive_ns;	   /* between two KEEPALIVEs when UP */
-	uint64_t dead_ns;	   /* without a message from the peer when UP */
-	uint64_t linger_ns;	   /* for the peer to read a BYE before the socket closes */
-	uint64_t backoff_min_ns;   /* between two tries: doubles from min to max, +-25 % */
+	uint64_t connect_ns;	 /* until a TCP connection stands */
+	uint64_t handshake_ns;	 /* from there until UP */
+	uint64_t keepalive_ns;	 /* between two KEEPALIVEs when UP */
+	uint64_t dead_ns;	 /* without a message from the peer when UP */
+	uint64_t linger_ns;	 /* for the peer to read a BYE before the socket closes */
+	uint64_t backoff_min_ns; /* between two tries: doubles from min to max, +-25 % */
 	uint64_t backoff_max_ns;
-	uint64_t stable_ns;	   /* UP for that long starts the backoff over */
-	uint64_t listen_retry_ns;  /* between two tries to listen, and after EMFILE */
+	uint64_t stable_ns;	  /* UP for that long starts the backoff over */
+	uint64_t listen_retry_ns; /* between two tries to listen, and after EMFILE */
 };
 extern const struct hello_timers hello_timers_default;
 
@@ -42,8 +42,8 @@ enum hello_state {
 	/* The owner was asked by HELLO_DO_CLAIM. The peer may be one: is_trusted is
 	 * set. The follower has the peer's endpoint. Left by hello_fsm_claimed(). */
 	HELLO_STATE_CLAIM,
-	/* The leader has claimed and sent ENDPOINT; the follower has sent nothing and is not
-	 * claimed. Left when ENDPOINT comes. */
+	/* The leader has claimed and sent ENDPOINT; the follower has sent nothing and is
+	 * not claimed. Left when ENDPOINT comes. */
 	HELLO_STATE_ENDPOINT_WAIT,
 	/* Both endpoints are known; the owner was asked by HELLO_DO_CONNECT. Left by
 	 * hello_fsm_connected(). */
@@ -60,8 +60,8 @@ enum hello_state {
 /* What the owner has to do now. */
 enum hello_action {
 	HELLO_DO_NOTHING, /* wait for the next event */
-	HELLO_DO_CLAIM,	  /* make queue pairs: hello_fsm_claimed(), or hello_fsm_close() */
-	HELLO_DO_CONNECT, /* queue pairs to RTS: hello_fsm_connected() or hello_fsm_close() */
+	HELLO_DO_CLAIM,	  /* make queue pairs: hello_fsm_claimed(), or _close() */
+	HELLO_DO_CONNECT, /* queue pairs to RTS: hello_fsm_connected(), or _close() */
 	HELLO_DO_UP,	  /* the peer may be sent to */
 	HELLO_DO_CLOSE,	  /* the connection is over */
 };
@@ -84,7 +84,7 @@ struct hello_fsm {
 	enum hello_state state;
 	struct hello_params params;
 	struct hello_hello remote;	/* from AUTH_WAIT, ENDPOINT_WAIT or CLAIM on */
-	struct hello_endpoint endpoint; /* the peer's, from CONNECT (follower: CLAIM) on */
+	struct hello_endpoint endpoint; /* from CONNECT (follower: CLAIM) on */
 	bool is_leader;			/* valid with remote */
 	bool is_trusted;		/* HELLO, and AUTH if there is a key, went well */
 	bool by_peer;			/* CLOSED: the peer said BYE */
@@ -106,8 +106,8 @@ struct hello_fsm {
 /** hello_fsm_init() - a TCP connection stands
  * @params: copied
  */
-void hello_fsm_init(struct hello_fsm *fsm, const struct hello_params *params,
-	uint64_t now_ns);
+void hello_fsm_init(
+	struct hello_fsm *fsm, const struct hello_params *params, uint64_t now_ns);
 
 /** hello_fsm_rx() - bytes came in
  * Return: how many of @size were taken. After hello_fsm_next() has been called until
@@ -124,7 +124,7 @@ void hello_fsm_tick(struct hello_fsm *fsm, uint64_t now_ns);
 /** hello_fsm_deadline() - when to call hello_fsm_tick(); UINT64_MAX when CLOSED */
 uint64_t hello_fsm_deadline(const struct hello_fsm *fsm);
 
-/** hello_fsm_next() - judge what came in, up to the next thing that the owner has to do */
+/** hello_fsm_next() - judge what came in, up to the next thing for the owner to do */
 enum hello_action hello_fsm_next(struct hello_fsm *fsm, uint64_t now_ns);
 
 /** hello_fsm_claimed() - answers HELLO_DO_CLAIM: the queue pairs are made

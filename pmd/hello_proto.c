@@ -8,7 +8,8 @@
 #include "lib/util.h"
 
 static_assert(HELLO_HDR_SIZE + HELLO_ENDPOINT_BODY + HELLO_QPS_MAX * HELLO_QP_SIZE +
-			      HELLO_MAC_SIZE <= HELLO_MSG_MAX,
+			      HELLO_MAC_SIZE <=
+		      HELLO_MSG_MAX,
 	"the longest message fits");
 static_assert(HELLO_HDR_SIZE + HELLO_HELLO_BODY_MAX <= HELLO_MSG_MAX,
 	"a later version's HELLO fits");
@@ -128,8 +129,8 @@ int hello_bye_decode(const uint8_t *body, size_t size, enum hello_reason *reason
 }
 
 /* Writes the header; returns the size of header and body. */
-static size_t hdr_encode(uint8_t *buf, enum hello_type type, size_t body_size,
-	size_t mac_size)
+static size_t hdr_encode(
+	uint8_t *buf, enum hello_type type, size_t body_size, size_t mac_size)
 {
 	put32(buf, HELLO_MAGIC);
 	buf[4] = HELLO_VERSION;
@@ -160,8 +161,8 @@ size_t hello_auth_encode(uint8_t *buf, const uint8_t proof[HELLO_AUTH_BODY])
 	return size;
 }
 
-size_t hello_endpoint_encode(uint8_t *buf, const struct hello_endpoint *ep,
-	size_t mac_size)
+size_t hello_endpoint_encode(
+	uint8_t *buf, const struct hello_endpoint *ep, size_t mac_size)
 {
 	size_t n_qps = ep->n_qps;
 	size_t size = hdr_encode(buf, HELLO_TYPE_ENDPOINT,
@@ -241,7 +242,8 @@ const char *hello_endpoint_check(const struct hello_endpoint *ep, const uint8_t 
 /* What happened, seen from this side: [0] this side ended it, [1] the peer said BYE. */
 static const char *const reason_text[HELLO_REASON_N][2] = {
 	[HELLO_BYE_SHUTDOWN] = {"this side is being closed", "the peer was shut down"},
-	[HELLO_BYE_VERSION] = {"no common protocol version", "no common protocol version"},
+	[HELLO_BYE_VERSION] = {"no common protocol version",
+		"no common protocol version"},
 	[HELLO_BYE_KEY_REQUIRED] = {"the peer has no key and this side has one",
 		"the peer has a key and this side has none"},
 	[HELLO_BYE_KEY_UNEXPECTED] = {"the peer has a key and this side has none",
@@ -262,7 +264,8 @@ static const char *const reason_text[HELLO_REASON_N][2] = {
 	[HELLO_BYE_QP_FAILED] = {"the queue pair failed", "the peer's queue pair failed"},
 	[HELLO_BYE_REMOVED] = {"it was removed from this side's peers",
 		"this side was removed from its peers"},
-	[HELLO_BYE_SELF] = {"the peer is this very driver", "the peer is this very driver"},
+	[HELLO_BYE_SELF] = {"the peer is this very driver",
+		"the peer is this very driver"},
 	[HELLO_END_CLOSED] = {"the peer closed the connection"},
 	[HELLO_END_CONNECT] = {"cannot connect"},
 	[HELLO_END_RESTARTED] = {"the peer was started anew"},

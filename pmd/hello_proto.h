@@ -26,29 +26,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HELLO_MAGIC		0x56524448u /* "VRDH" */
-#define HELLO_PORT_DEFAULT	4791	    /* TCP; the twin of RoCEv2's UDP port */
-#define HELLO_VERSION		1	    /* the only one so far */
-#define HELLO_HDR_SIZE		8
-#define HELLO_MSG_MAX		1024 /* no message is longer, of any version */
+#define HELLO_MAGIC	   0x56524448u /* "VRDH" */
+#define HELLO_PORT_DEFAULT 4791	       /* TCP; the twin of RoCEv2's UDP port */
+#define HELLO_VERSION	   1	       /* the only one so far */
+#define HELLO_HDR_SIZE	   8
+#define HELLO_MSG_MAX	   1024 /* no message is longer, of any version */
 
-#define HELLO_HELLO_BODY	48
-#define HELLO_HELLO_BODY_MAX	248 /* later versions may add fields at its end */
-#define HELLO_AUTH_BODY		32
-#define HELLO_ENDPOINT_BODY	72 /* and HELLO_QP_SIZE for each queue pair */
-#define HELLO_QP_SIZE		8
-#define HELLO_BYE_BODY		4
-#define HELLO_MAC_SIZE		32
-#define HELLO_NONCE_SIZE	32
-#define HELLO_NAME_SIZE		32
+#define HELLO_HELLO_BODY     48
+#define HELLO_HELLO_BODY_MAX 248 /* later versions may add fields at its end */
+#define HELLO_AUTH_BODY	     32
+#define HELLO_ENDPOINT_BODY  72 /* and HELLO_QP_SIZE for each queue pair */
+#define HELLO_QP_SIZE	     8
+#define HELLO_BYE_BODY	     4
+#define HELLO_MAC_SIZE	     32
+#define HELLO_NONCE_SIZE     32
+#define HELLO_NAME_SIZE	     32
 
-#define HELLO_QPS_MAX		16
-#define HELLO_24BIT		0xffffffu
-#define HELLO_QPN_MIN		2	   /* 0 and 1 are the management queue pairs */
-#define HELLO_QPN_MAX		0xfffffeu /* 0xffffff is multicast */
-#define HELLO_MESSAGE_MIN	1024u	   /* bounds of max_message, bytes */
-#define HELLO_MESSAGE_MAX	(16u << 20)
-#define HELLO_RX_DEPTH_MAX	(1u << 20)
+#define HELLO_QPS_MAX	   16
+#define HELLO_24BIT	   0xffffffu
+#define HELLO_QPN_MIN	   2	     /* 0 and 1 are the management queue pairs */
+#define HELLO_QPN_MAX	   0xfffffeu /* 0xffffff is multicast */
+#define HELLO_MESSAGE_MIN  1024u     /* bounds of max_message, bytes */
+#define HELLO_MESSAGE_MAX  (16u << 20)
+#define HELLO_RX_DEPTH_MAX (1u << 20)
 
 enum hello_type {
 	HELLO_TYPE_HELLO = 1,
@@ -60,12 +60,12 @@ enum hello_type {
 };
 
 /* HELLO flags */
-#define HELLO_FLAG_KEYED	(1u << 0) /* the sender has a key and insists on it */
+#define HELLO_FLAG_KEYED (1u << 0) /* the sender has a key and insists on it */
 
 /* Capabilities: what a sender may use toward the peer that announced it. */
-#define HELLO_CAP_CSUM		(1u << 0) /* frames whose checksum is left to fill in */
-#define HELLO_CAP_TSO		(1u << 1) /* frames that are still to be segmented */
-#define HELLO_CAP_COALESCE	(1u << 2) /* several frames in one message */
+#define HELLO_CAP_CSUM	   (1u << 0) /* frames whose checksum is left to fill in */
+#define HELLO_CAP_TSO	   (1u << 1) /* frames that are still to be segmented */
+#define HELLO_CAP_COALESCE (1u << 2) /* several frames in one message */
 
 /*
  * Why a connection ended. The first list travels in BYE, the second is only known
@@ -86,22 +86,19 @@ enum hello_type {
 	X(QP_FAILED, 12, qp_failed)	     /* sender's queue pairs failed */         \
 	X(REMOVED, 13, removed)		     /* receiver was taken off the peers */    \
 	X(SELF, 14, self)		     /* the two are one driver */
-#define HELLO_END_LIST(X)                                                              \
-	X(CLOSED, closed)		     /* TCP ended without a BYE */             \
-	X(CONNECT, connect)		     /* TCP connection could not be made */    \
-	X(RESTARTED, restarted)		     /* the peer came as a new instance */     \
-	X(LIMIT, limit)			     /* too many unclaimed connections */
+#define HELLO_END_LIST(X)                                              \
+	X(CLOSED, closed)	/* TCP ended without a BYE */          \
+	X(CONNECT, connect)	/* TCP connection could not be made */ \
+	X(RESTARTED, restarted) /* the peer came as a new instance */  \
+	X(LIMIT, limit)		/* too many unclaimed connections */
 
+#define HELLO_BYE_ENUM(id, number, name) HELLO_BYE_##id = (number),
+#define HELLO_END_ENUM(id, name)	 HELLO_END_##id,
 enum hello_reason {
-#define X(id, number, name) HELLO_BYE_##id = (number),
-	HELLO_BYE_LIST(X)
-#undef X
-	HELLO_BYE_N, /* one more than the last number */
-	HELLO_END_LAST_BYE = HELLO_BYE_N - 1,
-#define X(id, name) HELLO_END_##id,
-	HELLO_END_LIST(X)
-#undef X
+	HELLO_BYE_LIST(HELLO_BYE_ENUM) /* from 1 on without a gap */
+	HELLO_END_LIST(HELLO_END_ENUM) /* and on */
 	HELLO_REASON_N,
+	HELLO_BYE_N = HELLO_END_CLOSED,
 };
 
 /** struct hello_qp - one queue pair of an endpoint */
@@ -110,15 +107,15 @@ struct hello_qp {
 	uint32_t psn; /* of the first packet that its owner sends; 24 bits */
 };
 
-/** struct hello_endpoint - what a peer must know to move a queue pair to RTS; host order */
+/** struct hello_endpoint - what a peer must know to use a queue pair; host order */
 struct hello_endpoint {
 	uint8_t gid[16];      /* IPv4 as ::ffff:a.b.c.d */
 	uint32_t caps;	      /* HELLO_CAP_*; bits that are not known are ignored */
 	uint32_t max_message; /* largest message that its receive buffers take, bytes */
 	uint32_t rx_depth;    /* receive buffers posted for all peers together */
-	uint16_t path_mtu;    /* bytes: 256, 512, 1024, 2048, 4096; both use the smaller */
-	uint8_t n_qps;	      /* 1..HELLO_QPS_MAX; both use the smaller number */
-	uint8_t mac[6];	      /* the port's, for people to read; may be all zero */
+	uint16_t path_mtu; /* bytes: 256, 512, 1024, 2048, 4096; both use the smaller */
+	uint8_t n_qps;	   /* 1..HELLO_QPS_MAX; both use the smaller number */
+	uint8_t mac[6];	   /* the port's, for people to read; may be all zero */
 	char name[HELLO_NAME_SIZE]; /* node name, for people; ends with NUL */
 	struct hello_qp qp[HELLO_QPS_MAX];
 };
@@ -163,8 +160,8 @@ int hello_bye_decode(const uint8_t *body, size_t size, enum hello_reason *reason
  */
 size_t hello_hello_encode(uint8_t *buf, const struct hello_hello *hello);
 size_t hello_auth_encode(uint8_t *buf, const uint8_t proof[HELLO_AUTH_BODY]);
-size_t hello_endpoint_encode(uint8_t *buf, const struct hello_endpoint *ep,
-	size_t mac_size);
+size_t hello_endpoint_encode(
+	uint8_t *buf, const struct hello_endpoint *ep, size_t mac_size);
 size_t hello_bye_encode(uint8_t *buf, enum hello_reason reason, size_t mac_size);
 /* @type: HELLO_TYPE_READY or HELLO_TYPE_KEEPALIVE */
 size_t hello_plain_encode(uint8_t *buf, enum hello_type type, size_t mac_size);

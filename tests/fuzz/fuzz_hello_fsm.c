@@ -2,11 +2,11 @@
 /*
  * A hostile peer at the other end of a hello connection.
  *
- * Input: a byte of flags, then records of {operation, length, bytes}. Bytes may go in as they
- * are, or as the body of a message of a chosen type, with the code that a peer with the key would
- * put behind it, so that the fuzzer gets past the key. Asserted are the machine's promises:
- * the order of its actions, a trusted peer and a sound endpoint before they are
- * used, bounded buffers, and that time ends every handshake.
+ * Input: a byte of flags, then records of {operation, length, bytes}. Bytes may go in as
+ * they are, or as the body of a message of a chosen type, with the code that a peer with
+ * the key would put behind it, so that the fuzzer gets past the key. Asserted are the
+ * machine's promises: the order of its actions, a trusted peer and a sound endpoint
+ * before they are used, bounded buffers, and that time ends every handshake.
  */
 #include <assert.h>
 #include <string.h>
@@ -48,8 +48,11 @@ static const struct hello_key key = {.bytes = "0123456789abcdef", .size = 16};
 
 static void on_claim(struct world *w)
 {
-	struct hello_endpoint local = {.max_message = 65536, .rx_depth = 1, .path_mtu = 1024,
-		.n_qps = 1, .qp = {{.qpn = 2}}};
+	struct hello_endpoint local = {.max_message = 65536,
+		.rx_depth = 1,
+		.path_mtu = 1024,
+		.n_qps = 1,
+		.qp = {{.qpn = 2}}};
 
 	w->n_claims++;
 	assert(w->n_claims == 1 && w->fsm.is_trusted);
@@ -93,7 +96,7 @@ static void run(struct world *w)
 		case HELLO_DO_CLOSE:
 			w->n_closes++;
 			assert(w->n_closes == 1 && w->fsm.reason > 0 &&
-			       w->fsm.reason < HELLO_REASON_N);
+				w->fsm.reason < HELLO_REASON_N);
 			assert(hello_reason_text(w->fsm.reason, w->fsm.by_peer));
 			break;
 		}

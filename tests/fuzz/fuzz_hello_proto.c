@@ -32,7 +32,8 @@ static void endpoint_try(const uint8_t *body, size_t size)
 	uint8_t msg[HELLO_MSG_MAX];
 	size_t n;
 
-	if (hello_endpoint_decode(body, size, &ep) < 0 || hello_endpoint_check(&ep, ep.gid))
+	if (hello_endpoint_decode(body, size, &ep) < 0 ||
+		hello_endpoint_check(&ep, ep.gid))
 		return;
 	for (const char *c = ep.name; *c; c++)
 		assert(*c > 0x20 && *c < 0x7f);
@@ -61,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else if (hdr.type == HELLO_TYPE_ENDPOINT)
 		endpoint_try(body, size);
 	else if (hello_bye_decode(body, size, &reason) == 0)
-		assert(hello_reason_text(reason, true) && hello_reason_text(reason, false));
+		assert(hello_reason_text(reason, true) &&
+			hello_reason_text(reason, false));
 	free(body);
 	return 0;
 }
