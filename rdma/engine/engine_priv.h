@@ -133,7 +133,6 @@ struct responder {
 	bool ack_pending;
 	bool nak_sent; /* one NAK until epsn arrives */
 	uint8_t syndrome;
-	uint32_t ack_psn;
 };
 
 struct qp {

@@ -29,22 +29,23 @@ void responder_reset(struct qp *qp, uint32_t psn)
 
 /* Answers. */
 
-static void answer(struct qp *qp, uint8_t syndrome, uint32_t psn)
+/* What is due, if it weighs more than what is due already: a NAK says all that an ACK
+ * does, and one that ends the queue pair must be told.
+ */
+static void answer(struct qp *qp, uint8_t syndrome)
 {
 	struct responder *resp = &qp->resp;
 
-	/* A NAK that is due is not overwritten by the ACK of a duplicate. */
-	if (resp->ack_pending && resp->syndrome != WIRE_SYN_ACK_NO_CREDIT_LIMIT)
+	if (resp->ack_pending && syndrome == WIRE_SYN_ACK_NO_CREDIT_LIMIT)
 		return;
 	resp->ack_pending = true;
 	resp->syndrome = syndrome;
-	resp->ack_psn = psn;
 	engine_schedule(qp);
 }
 
 static void acknowledge(struct qp *qp)
 {
-	answer(qp, WIRE_SYN_ACK_NO_CREDIT_LIMIT, psn_add(qp->resp.epsn, PSN_MASK));
+	answer(qp, WIRE_SYN_ACK_NO_CREDIT_LIMIT);
 }
 
 static void nak_sequence(struct qp *qp)
@@ -52,12 +53,12 @@ static void nak_sequence(struct qp *qp)
 	if (qp->resp.nak_sent)
 		return;
 	qp->resp.nak_sent = true;
-	answer(qp, WIRE_SYN_NAK_PSN, qp->resp.epsn);
+	answer(qp, WIRE_SYN_NAK_PSN);
 }
 
 void responder_nak_fatal(struct qp *qp, uint8_t syndrome)
 {
-	answer(qp, syndrome, qp->resp.epsn);
+	answer(qp, syndrome);
 	qp_fail(qp);
 }
 
@@ -78,27 +79,39 @@ static void count_answer(struct engine_stats *stats, uint8_t syndrome)
 	}
 }
 
-bool responder_output(struct qp *qp, struct link_burst *burst)
+/* The PSN is that of now: a hole may have been filled since the answer became due. */
+static struct wire_packet due_answer(const struct qp *qp)
 {
-	struct responder *resp = &qp->resp;
-	struct wire_packet pkt = {
+	const struct responder *resp = &qp->resp;
+	bool is_ack = WIRE_SYN_CLASS(resp->syndrome) == WIRE_SYN_ACK;
+
+	return (struct wire_packet){
 		.opcode = WIRE_OPCODE(WIRE_RC, WIRE_ACK),
 		.mig_req = true,
 		.pkey = WIRE_PKEY_DEFAULT,
 		.dest_qpn = qp->attr.dest_qp_num,
-		.psn = resp->ack_psn,
+		.psn = is_ack ? psn_add(resp->epsn, PSN_MASK) : resp->epsn,
 		.syndrome = resp->syndrome,
 		.msn = resp->msn,
 	};
+}
+
+bool responder_output(struct qp *qp, struct link_burst *burst)
+{
+	struct responder *resp = &qp->resp;
+	struct wire_packet pkt;
 
 	/* An ACK behind a READ would tell the peer that the READ's answers were lost. */
 	if (!responder_fetch_output(qp, burst))
 		return false;
 	if (!resp->ack_pending)
 		return true;
+	pkt = due_answer(qp);
 	if (!engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw))
 		return false;
 	resp->ack_pending = false;
+	if (resp->syndrome == WIRE_SYN_NAK_PSN)
+		resp->nak_sent = true;
 	count_answer(&qp->engine->stats, resp->syndrome);
 	return true;
 }
@@ -138,7 +151,7 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 	if (message_needs_wqe(resp, flags) && !message_take_wqe(qp)) {
 		/* Each try is answered; what follows the refused packet is not. */
 		resp->nak_sent = true;
-		answer(qp, WIRE_SYN_RNR_NAK | qp->attr.min_rnr_timer, resp->epsn);
+		answer(qp, WIRE_SYN_RNR_NAK | qp->attr.min_rnr_timer);
 		return;
 	}
 	if (flags & WIRE_IS_FIRST)

@@ -201,6 +201,7 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 			IBV_ACCESS_REMOTE_READ);
 		if (!p) { /* deregistered in the meantime */
 			qp->resp.todo_tail = qp->resp.todo_head;
+			qp->resp.epsn = f->psn; /* it is this that is refused */
 			responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
 			return true;
 		}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The responder's one answer to several packets that came in together: what it must say
+ * when they would be answered differently one by one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine_world.h"
+#include "rdma/wire/psn.h"
+
+/* The peer's packets to end 1, which are kept until answer() puts them in together. */
+struct packets {
+	struct world w;
+	uint8_t data[8][WIRE_HDR_MAX + 4];
+	struct link_rx rx[8];
+	int n;
+	uint8_t memory[64];
+	uint32_t rkey;
+};
+
+static void setup(struct packets *p)
+{
+	memset(p, 0, sizeof(*p));
+	world_open(&p->w, &world_default);
+	p->rkey = world_reg(&p->w.end[1], p->memory, sizeof(p->memory),
+		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+			IBV_ACCESS_REMOTE_READ);
+}
+
+static uint32_t psn(int i)
+{
+	return psn_add(world_default.psn, (uint32_t)i);
+}
+
+/* Packet @i: four bytes of memory are written or read with @rkey. */
+static void add(struct packets *p, uint8_t opcode, int i, uint32_t rkey)
+{
+	struct wire_packet pkt = {.opcode = opcode,
+		.pkey = WIRE_PKEY_DEFAULT,
+		.dest_qpn = qp_number(p->w.end[1].qp),
+		.psn = psn(i),
+		.ack_req = true,
+		.va = (uintptr_t)p->memory,
+		.rkey = rkey,
+		.dma_len = 4};
+	struct link_rx *rx = &p->rx[p->n];
+
+	rx->data = p->data[p->n];
+	rx->len = (uint32_t)wire_build(&pkt, p->data[p->n]);
+	if (wire_opcodes[opcode].flags & WIRE_HAS_PAYLOAD)
+		rx->len += 4;
+	memcpy(rx->sgid, p->w.end[0].link->gid, sizeof(rx->sgid));
+	p->n++;
+}
+
+static void take_in(struct packets *p)
+{
+	engine_input(p->w.end[1].engine, p->rx, p->n, p->w.now);
+	p->n = 0;
+}
+
+/* The device says one thing, and then nothing more. */
+static void assert_says(struct packets *p, uint8_t syndrome, int i)
+{
+	struct engine *engine = p->w.end[1].engine;
+	struct wire_packet pkt;
+
+	assert_int_equal(engine_output(engine, &p->w.burst, p->w.now), 1);
+	assert_int_equal(
+		wire_parse(p->w.burst.pkt[0].hdr, p->w.burst.pkt[0].hdr_len, &pkt), 0);
+	assert_int_equal(pkt.opcode, WIRE_ACK);
+	assert_int_equal(pkt.syndrome, syndrome);
+	assert_int_equal(pkt.psn, psn(i));
+	assert_int_equal(engine_output(engine, &p->w.burst, p->w.now), 0);
+}
+
+static void one_ack_for_all(void **state)
+{
+	struct packets p;
+
+	setup(&p);
+	for (int i = 0; i < 4; i++)
+		add(&p, WIRE_WRITE_ONLY, i, p.rkey);
+	take_in(&p);
+	assert_says(&p, WIRE_SYN_ACK_NO_CREDIT_LIMIT, 3);
+	world_close(&p.w);
+}
+
+/* The NAK says what was taken as well. */
+static void nak_behind_ack(void **state)
+{
+	struct packets p;
+
+	setup(&p);
+	add(&p, WIRE_WRITE_ONLY, 0, p.rkey);
+	add(&p, WIRE_WRITE_ONLY, 2, p.rkey);
+	add(&p, WIRE_WRITE_ONLY, 0, p.rkey);
+	take_in(&p);
+	assert_says(&p, WIRE_SYN_NAK_PSN, 1);
+	world_close(&p.w);
+}
+
+/* Packet 1 came before 0 and was dropped: it is missing, 0 no longer is. */
+static void hole_filled_behind_nak(void **state)
+{
+	struct packets p;
+
+	setup(&p);
+	add(&p, WIRE_WRITE_ONLY, 1, p.rkey);
+	add(&p, WIRE_WRITE_ONLY, 0, p.rkey);
+	take_in(&p);
+	assert_says(&p, WIRE_SYN_NAK_PSN, 1);
+	/* it has been said */
+	add(&p, WIRE_WRITE_ONLY, 2, p.rkey);
+	take_in(&p);
+	assert_int_equal(engine_output(p.w.end[1].engine, &p.w.burst, p.w.now), 0);
+	add(&p, WIRE_WRITE_ONLY, 1, p.rkey);
+	add(&p, WIRE_WRITE_ONLY, 2, p.rkey);
+	take_in(&p);
+	assert_says(&p, WIRE_SYN_ACK_NO_CREDIT_LIMIT, 2);
+	world_close(&p.w);
+}
+
+/* What ends the queue pair must be told, whatever else was due. */
+static void fatal_behind_nak(void **state)
+{
+	struct packets p;
+
+	setup(&p);
+	add(&p, WIRE_WRITE_ONLY, 1, p.rkey);
+	add(&p, WIRE_WRITE_ONLY, 0, p.rkey ^ 1);
+	take_in(&p);
+	assert_says(&p, WIRE_SYN_NAK_REMOTE_ACCESS, 0);
+	assert_int_equal(qp_state(p.w.end[1].qp), IBV_QPS_ERR);
+	world_close(&p.w);
+}
+
+/* The memory goes between a READ's request and its answer: the NAK names the READ, as the
+ * peer has sent nothing behind it.
+ */
+static void memory_gone(void **state)
+{
+	struct packets p;
+
+	setup(&p);
+	add(&p, WIRE_WRITE_ONLY, 0, p.rkey);
+	add(&p, WIRE_READ_REQUEST, 1, p.rkey);
+	take_in(&p);
+	mr_deregister(engine_mrs(p.w.end[1].engine), p.rkey);
+	assert_says(&p, WIRE_SYN_NAK_REMOTE_ACCESS, 1);
+	assert_int_equal(qp_state(p.w.end[1].qp), IBV_QPS_ERR);
+	world_close(&p.w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_ack_for_all),
+		cmocka_unit_test(nak_behind_ack),
+		cmocka_unit_test(hole_filled_behind_nak),
+		cmocka_unit_test(fatal_behind_nak),
+		cmocka_unit_test(memory_gone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
