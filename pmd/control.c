@@ -261,14 +261,15 @@ int control_start(const struct control_config *config, struct control **controlp
 	rc = control_configure(control, config);
 	if (!rc)
 		rc = fds_open(control);
+	/* Set before the thread runs, as a callback may make others use it. */
+	*controlp = control;
 	if (!rc)
 		rc = thread_start(control);
 	if (rc) {
+		*controlp = NULL;
 		control_free(control);
-		return rc;
 	}
-	*controlp = control;
-	return 0;
+	return rc;
 }
 
 void control_stop(struct control *control)

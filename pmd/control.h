@@ -93,6 +93,7 @@ struct control_config {
 /** control_start() - start the control thread
  * Peers are tried at once, and tried again for as long as it runs. That the local address
  * or the port cannot be had yet is no error: it is logged and tried again.
+ * *@controlp is set before the first callback runs.
  * Return: 0 and *@controlp, to be ended by control_stop(); or -EINVAL (an address that
  *         does not parse, is "any" or of another family than the local one), -EEXIST (a
  *         peer twice, or the local address as a peer), -ENOSPC (too many peers), -ENOMEM,

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -28,7 +29,7 @@
 #include "pmd/control_addr.h"
 
 #define WAIT_S	 60
-#define N_PEERS	 8
+#define N_PEERS	 16
 #define TEXT_MAX 32
 
 /* Short enough that the test is quick, long enough for a busy machine. */
@@ -133,9 +134,11 @@ static const struct control_ops ops = {on_open, on_connect, on_up, on_down};
 /* ---- helpers ---- */
 
 /* Loopback addresses of this process alone, as other tests run beside it. */
+static unsigned forced_pid; /* in a child: the parent's */
+
 static const char *address(unsigned i, char text[TEXT_MAX])
 {
-	unsigned pid = (unsigned)getpid();
+	unsigned pid = forced_pid ? forced_pid : (unsigned)getpid();
 
 	snprintf(text, TEXT_MAX, "127.%u.%u.%u", 16 + (pid >> 16) % 64, (pid >> 8) & 0xff,
 		(pid & 0xff) ^ (i << 5));
@@ -362,23 +365,45 @@ static void key_set(struct hello_key *key, const char *text)
 	memcpy(key->bytes, text, key->size);
 }
 
+/* All of @n nodes but @self, ended by -1 */
+static void others(unsigned n, unsigned self, int peers[N_PEERS + 1])
+{
+	unsigned k = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (i != self)
+			peers[k++] = (int)i;
+	}
+	peers[k] = -1;
+}
+
+static unsigned n_up(struct node *node, unsigned n)
+{
+	unsigned up = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		up += is_up(node, i);
+	return up;
+}
+
 static void test_mesh_keyed(void **state)
 {
-	struct node *nodes[4];
+	struct node *nodes[N_PEERS];
+	int peers[N_PEERS + 1];
 	struct hello_key key;
 
 	key_set(&key, "a key that everybody knows");
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < N_PEERS; i++)
 		nodes[i] = node_new(i);
-	node_start_keyed(nodes[0], (int[]){1, 2, 3, -1}, &key);
-	node_start_keyed(nodes[1], (int[]){0, 2, 3, -1}, &key);
-	node_start_keyed(nodes[2], (int[]){0, 1, 3, -1}, &key);
-	node_start_keyed(nodes[3], (int[]){0, 1, 2, -1}, &key);
-	for (unsigned i = 0; i < 4; i++)
-		WAIT_FOR(is_up(nodes[i], 0) && is_up(nodes[i], 1) && is_up(nodes[i], 2));
-	for (unsigned i = 0; i < 4; i++)
-		assert_int_equal(counter(nodes[i], "hello_ups"), 3);
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < N_PEERS; i++) {
+		others(N_PEERS, i, peers);
+		node_start_keyed(nodes[i], peers, &key);
+	}
+	for (unsigned i = 0; i < N_PEERS; i++)
+		WAIT_FOR(n_up(nodes[i], N_PEERS) == N_PEERS - 1);
+	for (unsigned i = 0; i < N_PEERS; i++)
+		assert_int_equal(counter(nodes[i], "hello_ups"), N_PEERS - 1);
+	for (unsigned i = 0; i < N_PEERS; i++) {
 		node_stop(nodes[i]);
 		node_free(nodes[i]);
 	}
@@ -602,6 +627,57 @@ static void test_port_taken(void **state)
 	node_free(b);
 }
 
+/* In a process of its own: a node that has 12 more descriptors, then many. */
+static void starved_node(void)
+{
+	struct node *a = node_new(1);
+	struct rlimit limit;
+	struct hello_key key;
+	rlim_t many;
+	int fd = dup(0);
+
+	key_set(&key, "so that strangers may knock");
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	many = limit.rlim_cur;
+	limit.rlim_cur = (rlim_t)fd + 12;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	node_start_keyed(a, (int[]){-1}, &key);
+	WAIT_FOR(counter(a, "hello_listen_errors") > 1);
+	limit.rlim_cur = many;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	WAIT_FOR(counter(a, "hello_accepts") == 24);
+	node_stop(a);
+	node_free(a);
+}
+
+/* Out of descriptors it waits, and goes on when there are some. */
+static void test_out_of_descriptors(void **state)
+{
+	struct node *a = node_new(1);
+	char to[TEXT_MAX], from[TEXT_MAX];
+	int fds[24], status;
+	pid_t pid;
+
+	snprintf(to, sizeof(to), "%s", a->address);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		/* its own pid must not choose the address */
+		forced_pid = (unsigned)getppid();
+		starved_node();
+		_exit(0);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		WAIT_FOR(dial_until(address(8 + i, from), to, &fds[i]));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	node_free(a);
+}
+
 static void start_fails(const char *local, const char *peer, int rc)
 {
 	struct control_peer peers[] = {{.address = peer}};
@@ -770,6 +846,7 @@ int main(void)
 		cmocka_unit_test(test_driver_fails),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_port_taken),
+		cmocka_unit_test(test_out_of_descriptors),
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_too_many_peers),
 		cmocka_unit_test(test_ipv6),
