@@ -240,8 +240,6 @@ find_schema()
 find_driver()
 {
 	DRIVER=$ROOT/build/pmd/librte_net_vrdma.so
-	[ -z "${VRDMA_STANDIN:-}" ] || TSO=false
-	[ -z "${VRDMA_STANDIN:-}" ] || DRIVER=/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_af_packet.so
 	[ -r "$DRIVER" ] || node_die "the driver is not built: $DRIVER (run scripts/setup.sh)"
 	DRIVER=$(readlink -f "$DRIVER")
 	local dir=$DRIVER
@@ -337,24 +335,24 @@ huge_take()
 	echo "hugepages $got" >>"$OVS_RUNDIR/undo"
 }
 
-# choose_memory - set EAL_MEMORY; take huge pages if the host has them.  A
-# daemon that is started again keeps what was chosen the first time.
+# Set EAL_MEMORY: huge pages if the host has them.  A daemon that is started again
+# keeps what was chosen the first time.
 choose_memory()
 {
-	local size=$((PAGES * 2))
-
 	if [ -r "$OVS_RUNDIR/memory" ]; then
 		EAL_MEMORY=$(cat "$OVS_RUNDIR/memory")
-		return
 	elif [ "$PAGES" -gt 0 ] && [ -w $HUGE/nr_hugepages ] && huge_take; then
-		EAL_MEMORY="-m $size"
+		EAL_MEMORY="-m $((PAGES * 2))"
 	else
-		[ "$PAGES" -gt 0 ] || size=512
-		# Without --legacy-mem Open vSwitch adds --in-memory, which EAL
-		# refuses together with --no-huge.
-		EAL_MEMORY="--no-huge --legacy-mem -m $size"
+		choose_ordinary_memory
 	fi
-	echo "$EAL_MEMORY" >"$OVS_RUNDIR/memory"
+}
+
+# Without --legacy-mem Open vSwitch adds --in-memory, which EAL refuses together
+# with --no-huge.
+choose_ordinary_memory()
+{
+	EAL_MEMORY="--no-huge --legacy-mem -m $((PAGES > 0 ? PAGES * 2 : 512))"
 }
 
 # Take back what the file "undo" says.
@@ -408,13 +406,12 @@ ovs_settings()
 		"other_config:dpdk-extra=\"-d $DRIVER --file-prefix=$NODENAME --no-pci --iova-mode=va $EAL_MEMORY\""
 }
 
+# Other programs want huge pages, too, and may take ours in the moment between the
+# count and the daemon's start; ordinary memory is slower but always works.
 start_vswitchd()
 {
-	local settings
-
 	host_lock
 	choose_memory
-	mapfile -t settings < <(ovs_settings)
 	if node_pid "$OVS_DAEMON_PID" >/dev/null; then
 		[ "$(ovs_settings)" = "$(cat "$OVS_RUNDIR/settings")" ] ||
 			node_die "runs with another driver, bridge or --no-tso: stop it first"
@@ -422,12 +419,26 @@ start_vswitchd()
 		return 0
 	fi
 	claim_interfaces
-	node_vsctl --no-wait set Open_vSwitch . "${settings[@]}"
-	ovs_settings >"$OVS_RUNDIR/settings"
-	ovs_daemon ovs-vswitchd "$VSWITCHD" "$OVS_DAEMON_PID" "$OVS_DAEMON_LOG" \
-		"unix:$DB_SOCKET"
+	if ! run_vswitchd; then
+		[[ $EAL_MEMORY != --no-huge* ]] || node_die "Open vSwitch does not start"
+		node_say "does not start with huge pages; trying ordinary memory"
+		choose_ordinary_memory
+		run_vswitchd || node_die "Open vSwitch does not start"
+	fi
 	host_unlock
 	node_say "Open vSwitch started ($EAL_MEMORY)"
+}
+
+run_vswitchd()
+{
+	local settings
+
+	mapfile -t settings < <(ovs_settings)
+	node_vsctl --no-wait set Open_vSwitch . "${settings[@]}" || return
+	ovs_settings >"$OVS_RUNDIR/settings"
+	echo "$EAL_MEMORY" >"$OVS_RUNDIR/memory"
+	ovs_daemon ovs-vswitchd "$VSWITCHD" "$OVS_DAEMON_PID" "$OVS_DAEMON_LOG" \
+		"unix:$DB_SOCKET"
 }
 
 set_poll_threads()
@@ -444,10 +455,6 @@ rdma_devargs()
 {
 	local args="net_vrdma0,device=$DEVICE,local=$LOCAL" peer
 
-	if [ -n "${VRDMA_STANDIN:-}" ]; then
-		echo "eth_af_packet0,iface=$(ip -o addr | awk -v a="$LOCAL" 'index($4, a "/") == 1 { print $2 }')"
-		return
-	fi
 	for peer in "${PEERS[@]}"; do
 		args+=",peer=$peer"
 	done

@@ -39,7 +39,7 @@ host_state()
 	ip -n "$NS_A" -o link | awk '{ print $2 }'
 	ip -n "$NS_B" -o link | awk '{ print $2 }'
 	ip -n "$NS_A" route
-	mount | sort
+	mount | grep -v netns | sort
 	ls -d /var/run/openvswitch /etc/openvswitch/* 2>/dev/null || true
 }
 
