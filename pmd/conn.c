@@ -23,7 +23,7 @@
 #define CAPS   (HELLO_CAP_CSUM | HELLO_CAP_TSO | HELLO_CAP_COALESCE)
 
 #define DRAIN_TX_US   5000
-#define DRAIN_RX_US   20000
+#define DRAIN_RX_US   100000
 #define DRAIN_STEP_US 100
 
 /* IBTA 9.7.5.2.8, ibv_modify_qp(3): about 67 ms until a packet is sent again, 7 times in
@@ -328,8 +328,11 @@ static void drain_rx(struct port *port)
 {
 	uint64_t n_idle = atomic_load(&port->rxq.n_idle);
 
-	for (int us = 0; us < DRAIN_RX_US && !atomic_load(&port->stopping);
-		us += DRAIN_STEP_US) {
+	if (atomic_load(&port->stopping)) {
+		rx_stop(&port->rxq);
+		return;
+	}
+	for (int us = 0; us < DRAIN_RX_US; us += DRAIN_STEP_US) {
 		if (atomic_load(&port->rxq.n_idle) - n_idle >= 2)
 			return;
 		usleep(DRAIN_STEP_US);

@@ -108,13 +108,6 @@ static int rx_queue_setup(struct rte_eth_dev *eth, uint16_t queue, uint16_t n_de
 {
 	struct port *port = port_of(eth);
 
-	if (!mtu_fits(mempool, eth->data->mtu)) {
-		log_write(LOG_LEVEL_ERR, MODULE,
-			"%s: mbufs of %u bytes are too small for MTU %u",
-			eth->device->name, rte_pktmbuf_data_room_size(mempool),
-			eth->data->mtu);
-		return -EINVAL;
-	}
 	port->rxq.mempool = mempool;
 	port->rxq.port_id = eth->data->port_id;
 	eth->data->rx_queues[queue] = &port->rxq;
@@ -194,6 +187,12 @@ static int dev_start(struct rte_eth_dev *eth)
 	struct port *port = port_of(eth);
 	int ret;
 
+	if (!mtu_fits(port->rxq.mempool, eth->data->mtu)) {
+		log_write(LOG_LEVEL_ERR, MODULE, "%s: mbufs of %u bytes are too small for MTU %u",
+			eth->device->name, rte_pktmbuf_data_room_size(port->rxq.mempool),
+			eth->data->mtu);
+		return -EINVAL;
+	}
 	atomic_store(&port->stopping, false);
 	pthread_mutex_lock(&port->admin_lock);
 	ret = start_control(port);

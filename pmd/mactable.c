@@ -36,9 +36,13 @@ static uint64_t entry_at(struct mactable *table, uint32_t set, int way)
 	return atomic_load_explicit(&table->entry[set][way], memory_order_relaxed);
 }
 
+/* age_at() - 0 as well if it was seen just after the caller took the time */
 static uint32_t age_at(struct mactable *table, uint32_t set, int way, uint32_t now)
 {
-	return now - atomic_load_explicit(&table->seen[set][way], memory_order_relaxed);
+	uint32_t age =
+		now - atomic_load_explicit(&table->seen[set][way], memory_order_relaxed);
+
+	return age > INT32_MAX ? 0 : age;
 }
 
 static int find_way(struct mactable *table, uint32_t set, uint64_t mac)

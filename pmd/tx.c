@@ -117,6 +117,9 @@ static void post(struct txq *txq, struct conn *conn)
 	count_posted(txq, conn, first, first + n_ok);
 	if (unlikely(n_ok < n))
 		unpost(txq, conn, first + n_ok);
+	/* Not at every burst: asking costs more than it frees. */
+	if (conn->head - conn->tail >= conn->n_slots / 4)
+		conn_reap(conn, &txq->counters);
 }
 
 /* Messages that hold copies */
