@@ -3,11 +3,15 @@
  * rdma/io/udp for a test in another language: opens a link on the address that is its
  * argument, answers "ready IFNAME IP_MTU" (or "error ERRNO"), and then, line by line:
  *
- *   packet DST SPORT_HASH HDR_LEN HEX   add to the burst: BTH to pad, payload in two
- * pieces send                                send the burst; answers "sent" recv N
- * TIMEOUT_MS                   answers a line "SRC ECN HEX" for each packet, and "end"
- * after N or when none came for that long stats                               JSON: the
- * link's counters
+ *   packet DST SPORT_HASH HDR_LEN HEX
+ *       add to the burst: BTH to pad, payload in two pieces
+ *   send
+ *       send the burst; answers "sent"
+ *   recv N TIMEOUT_MS
+ *       answers a line "SRC ECN HEX" for each packet, and "end" after N, or when none
+ *       came for that long
+ *   stats
+ *       JSON: the link's counters
  */
 #include <arpa/inet.h>
 #include <poll.h>

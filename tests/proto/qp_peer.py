@@ -49,9 +49,10 @@ def swap32(value):
 class Device(net.Tool):
     """The device and its queue pair."""
 
-    def __init__(self, addr):
-        super().__init__([TOOL, addr])
+    def __init__(self, addr, kind):
+        super().__init__([TOOL, addr, kind])
         self.qpn, self.va, self.rkey = map(int, self.answer().split()[1:])
+        self.src_qp = []
 
     def order(self, command):
         answer = self.ask(command)
@@ -64,13 +65,15 @@ class Device(net.Tool):
                    f"{add} {swap}")
 
     def poll(self, n):
-        """n completions: (wr_id, status, opcode, length, flags, imm)"""
+        """n completions: (wr_id, status, opcode, length, flags, imm); where they came
+        from is in self.src_qp, in the same order"""
         found = []
         line = self.ask(f"poll {n} {net.WAIT_S * 1000}")
         while line != "end":
             found.append(tuple(map(int, line.split())))
             line = self.answer()
-        return found
+        self.src_qp = [wc[6] for wc in found]
+        return [wc[:6] for wc in found]
 
     def counters(self):
         return json.loads(self.ask("counters"))
@@ -81,6 +84,7 @@ class Peer:
 
     veth = None
     version = 0
+    kind = "rc"  # type of the device's queue pair
     first = 0xfffffe  # PSN of the peer's first request: it wraps soon
     device_first = 0xfffffd
 
@@ -89,7 +93,7 @@ class Peer:
         self.addr = self.veth.addr4 if self.version == 4 else self.veth.addr6
         self.port = net.PeerPort(self.veth)
         self.addCleanup(self.port.close)
-        self.device = Device(self.addr[0])
+        self.device = Device(self.addr[0], self.kind)
         self.addCleanup(self.device.close)
 
     def connect(self, timeout=0, retry=7, rnr_retry=7):

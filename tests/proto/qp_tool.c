@@ -1,18 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One reliable-connected queue pair of a userspace device, for a test in another language
- * that plays its peer. Opens the device on the address that is its argument, answers
+ * One queue pair of a userspace device, for a test in another language that plays its
+ * peer. Opens the device on the address that is its first argument; the second is the
+ * queue pair's type: rc, uc or ud. Answers
  * "ready QPN VA RKEY" (memory of MEMORY bytes, all that the test may name), and then,
  * line by line:
  *
- *   connect DGID DQPN RQ_PSN SQ_PSN TIMEOUT RETRY RNR_RETRY   to RTS; path MTU 1024
- *   recv WR_ID OFFSET LEN                       post a receive buffer
+ *   connect DGID DQPN RQ_PSN SQ_PSN TIMEOUT RETRY RNR_RETRY
+ *       to RTS; path MTU 1024. A ud queue pair sends to DGID and DQPN with QKEY.
+ *   recv WR_ID OFFSET LEN
+ *       post a receive buffer
  *   post OPCODE WR_ID OFFSET LEN FLAGS IMM VA RKEY ADD SWAP
- *                         opcode as enum ibv_wr_opcode; ADD and SWAP are an atomic's
- *   poll N TIMEOUT_MS     answers "WR_ID STATUS OPCODE LEN FLAGS IMM" for each
- * completion, and "end" after N or when none came for that long set OFFSET HEX write to
- * the memory; get OFFSET LEN answers it in hex state                 answers the queue
- * pair's state as enum ibv_qp_state counters              JSON: the device's counters
+ *       opcode as enum ibv_wr_opcode; ADD and SWAP are an atomic's
+ *   poll N TIMEOUT_MS
+ *       answers "WR_ID STATUS OPCODE LEN FLAGS IMM SRC_QP" for each completion, and
+ *       "end" after N, or when there were not N in that time
+ *   set OFFSET HEX
+ *       write to the memory
+ *   get OFFSET LEN
+ *       answers memory in hex
+ *   state
+ *       answers the queue pair's state as enum ibv_qp_state
+ *   counters
+ *       JSON: the device's counters
  *
  * Commands that do something answer "ok" or "error ERRNO".
  */
@@ -31,6 +41,7 @@
 
 #define MEMORY	      (256 << 10)
 #define DEPTH	      64
+#define QKEY	      0x11223344
 #define MIN_RNR_TIMER 14 /* 0.96 ms */
 #define FETCHES	      4	 /* READs and atomics under way */
 #define ACCESS                                                                       \
@@ -45,6 +56,9 @@ struct tool {
 	struct ibv_cq *cq;
 	struct ibv_mr *mr;
 	struct ibv_qp *qp;
+	/* a ud queue pair's peer */
+	struct ibv_ah *ah;
+	uint32_t peer_qpn;
 };
 
 static void must(const void *object, const char *what)
@@ -63,11 +77,20 @@ static void answer(int err)
 		printf("ok\n");
 }
 
-static void tool_open(struct tool *t, const char *addr)
+static enum ibv_qp_type type_of(const char *name)
+{
+	if (!strcmp(name, "uc"))
+		return IBV_QPT_UC;
+	if (!strcmp(name, "ud"))
+		return IBV_QPT_UD;
+	return IBV_QPT_RC;
+}
+
+static void tool_open(struct tool *t, const char *addr, enum ibv_qp_type type)
 {
 	struct vrdma_attr attr = {.addr = addr};
 	struct ibv_qp_init_attr init = {
-		.qp_type = IBV_QPT_RC,
+		.qp_type = type,
 		.cap = {.max_send_wr = DEPTH,
 			.max_recv_wr = DEPTH,
 			.max_send_sge = 1,
@@ -93,38 +116,31 @@ static void tool_open(struct tool *t, const char *addr)
 static void tool_close(struct tool *t)
 {
 	ibv_destroy_qp(t->qp);
+	if (t->ah)
+		ibv_destroy_ah(t->ah);
 	ibv_dereg_mr(t->mr);
 	ibv_destroy_cq(t->cq);
 	ibv_dealloc_pd(t->pd);
 	ibv_close_device(t->ctx);
 }
 
-static int to_init(struct ibv_qp *qp, struct ibv_qp_attr *attr)
-{
-	attr->qp_state = IBV_QPS_INIT;
-	return ibv_modify_qp(qp, attr,
-		IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
-}
-
-static int to_rtr(struct ibv_qp *qp, struct ibv_qp_attr *attr)
-{
-	attr->qp_state = IBV_QPS_RTR;
-	return ibv_modify_qp(qp, attr,
-		IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-}
-
-static int to_rts(struct ibv_qp *qp, struct ibv_qp_attr *attr)
-{
-	attr->qp_state = IBV_QPS_RTS;
-	return ibv_modify_qp(qp, attr,
-		IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-			IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
-}
+/* What each step to RTS takes, by type. */
+static const int step_masks[][3] = {
+	[IBV_QPT_RC] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS,
+		IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+			IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER,
+		IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
+			IBV_QP_MAX_QP_RD_ATOMIC},
+	[IBV_QPT_UC] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS,
+		IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN,
+		IBV_QP_SQ_PSN},
+	[IBV_QPT_UD] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_QKEY, 0, IBV_QP_SQ_PSN},
+};
 
 static void do_connect(struct tool *t, const char *args)
 {
 	struct ibv_qp_attr attr = {
+		.qkey = QKEY,
 		.port_num = 1,
 		.qp_access_flags = ACCESS,
 		.path_mtu = IBV_MTU_1024,
@@ -134,18 +150,23 @@ static void do_connect(struct tool *t, const char *args)
 		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.hop_limit = 64}},
 	};
 	char dgid[64];
-	int rc;
+	int rc = 0;
 
 	if (sscanf(args, "%63s %u %u %u %hhu %hhu %hhu", dgid, &attr.dest_qp_num,
 		    &attr.rq_psn, &attr.sq_psn, &attr.timeout, &attr.retry_cnt,
 		    &attr.rnr_retry) != 7 ||
 		inet_pton(AF_INET6, dgid, attr.ah_attr.grh.dgid.raw) != 1)
 		exit(2);
-	rc = to_init(t->qp, &attr);
-	if (!rc)
-		rc = to_rtr(t->qp, &attr);
-	if (!rc)
-		rc = to_rts(t->qp, &attr);
+	for (int step = 0; step < 3 && !rc; step++) {
+		attr.qp_state = (enum ibv_qp_state)(IBV_QPS_INIT + step);
+		rc = ibv_modify_qp(
+			t->qp, &attr, IBV_QP_STATE | step_masks[t->qp->qp_type][step]);
+	}
+	if (!rc && t->qp->qp_type == IBV_QPT_UD) {
+		t->peer_qpn = attr.dest_qp_num;
+		t->ah = ibv_create_ah(t->pd, &attr.ah_attr);
+		must(t->ah, "ibv_create_ah");
+	}
 	answer(rc);
 }
 
@@ -181,6 +202,10 @@ static void do_post(struct tool *t, const char *args)
 		wr.wr.atomic.rkey = rkey;
 		wr.wr.atomic.compare_add = add;
 		wr.wr.atomic.swap = swap;
+	} else if (t->qp->qp_type == IBV_QPT_UD) {
+		wr.wr.ud.ah = t->ah;
+		wr.wr.ud.remote_qpn = t->peer_qpn;
+		wr.wr.ud.remote_qkey = QKEY;
 	} else {
 		wr.wr.rdma.remote_addr = va;
 		wr.wr.rdma.rkey = rkey;
@@ -192,8 +217,8 @@ static void do_post(struct tool *t, const char *args)
 
 static void wc_print(const struct ibv_wc *wc)
 {
-	printf("%" PRIu64 " %d %d %u %u %u\n", wc->wr_id, wc->status, wc->opcode,
-		wc->byte_len, wc->wc_flags, wc->imm_data);
+	printf("%" PRIu64 " %d %d %u %u %u %u\n", wc->wr_id, wc->status, wc->opcode,
+		wc->byte_len, wc->wc_flags, wc->imm_data, wc->src_qp);
 }
 
 /* Sleeps between looks, so that the device's own thread makes the progress. */
@@ -295,13 +320,13 @@ static bool dispatch(struct tool *t, const char *command, const char *args)
 
 int main(int argc, char **argv)
 {
-	struct tool t;
+	struct tool t = {0};
 	char *line = NULL;
 	size_t room = 0;
 
-	if (argc != 2)
+	if (argc != 3)
 		return 2;
-	tool_open(&t, argv[1]);
+	tool_open(&t, argv[1], type_of(argv[2]));
 	fflush(stdout);
 	while (getline(&line, &room, stdin) > 0) {
 		char *args = line + strcspn(line, " \n");
