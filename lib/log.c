@@ -18,7 +18,7 @@ static void stderr_sink(enum log_level level, const char *module, const char *ms
 }
 
 static log_sink *current_sink = stderr_sink;
-static int current_level = -1;
+static _Atomic int current_level = -1; /* not known yet */
 
 void log_set_sink(log_sink *sink)
 {
@@ -33,17 +33,20 @@ void log_set_level(enum log_level level)
 static enum log_level level_get(void)
 {
 	const char *env;
+	int level = current_level;
 
-	if (current_level >= 0)
-		return (enum log_level)current_level;
+	if (level >= 0)
+		return (enum log_level)level;
 
-	current_level = LOG_LEVEL_INFO;
+	/* Two threads may both get here; they find the same. */
+	level = LOG_LEVEL_INFO;
 	env = getenv("VRDMA_LOG");
 	for (size_t i = 0; env && i < ARRAY_SIZE(level_names); i++) {
 		if (!strcmp(env, level_names[i]))
-			current_level = (int)i;
+			level = (int)i;
 	}
-	return (enum log_level)current_level;
+	current_level = level;
+	return (enum log_level)level;
 }
 
 static void write_va(enum log_level level, const char *module, uint32_t n_suppressed,

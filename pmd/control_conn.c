@@ -53,6 +53,15 @@ static int epoll_set(struct control *control, int op, int fd, uint32_t events, v
 
 /* ---- the listener ---- */
 
+static void listener_log(const struct control *control)
+{
+	char text[CONTROL_ADDR_TEXT];
+
+	log_write(LOG_LEVEL_INFO, CONTROL_MODULE, "listening on %s port %u",
+		control_addr_text(&control->local, text),
+		control_addr_port(&control->local));
+}
+
 static void listener_failed(
 	struct control *control, const char *what, int rc, uint64_t now_ns)
 {
@@ -95,6 +104,8 @@ void listener_try(struct control *control, uint64_t now_ns)
 		return;
 	if (control->listen_fd < 0) {
 		rc = control->listen_fd = listener_open(control);
+		if (rc >= 0)
+			listener_log(control);
 	} else {
 		rc = epoll_set(control, EPOLL_CTL_MOD, control->listen_fd, EPOLLIN,
 			&control->listen_fd);

@@ -3,285 +3,20 @@
  * Control threads over loopback: real sockets, real threads, short timers. Nothing here
  * asserts how long a thing takes; waits end in failure only after WAIT_S seconds.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/unit/control_world.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "lib/log.h"
-#include "lib/util.h"
-#include "pmd/control.h"
 #include "pmd/control_addr.h"
-
-#define WAIT_S	 60
-#define N_PEERS	 16
-#define TEXT_MAX 32
-
-/* Short enough that the test is quick, long enough for a busy machine. */
-static const struct hello_timers timers = {
-	.connect_ns = 3 * NSEC_PER_SEC,
-	.handshake_ns = 5 * NSEC_PER_SEC,
-	.keepalive_ns = 100 * NSEC_PER_MSEC,
-	.dead_ns = 5 * NSEC_PER_SEC,
-	.linger_ns = 500 * NSEC_PER_MSEC,
-	.backoff_min_ns = 20 * NSEC_PER_MSEC,
-	.backoff_max_ns = 200 * NSEC_PER_MSEC,
-	.stable_ns = 10 * NSEC_PER_SEC,
-	.listen_retry_ns = 50 * NSEC_PER_MSEC,
-};
-
-/* ---- a driver that only keeps books ---- */
-
-/* What the driver has been told of one peer; the order is checked at each call. */
-struct book {
-	bool open, connected, up;
-	unsigned n_open, n_up, n_down;
-	struct hello_endpoint remote;
-};
-
-struct node {
-	char address[TEXT_MAX];
-	struct control *control;
-	uint8_t gid[16];
-	unsigned qpn;
-	int open_rc, connect_rc;
-	pthread_mutex_t lock;
-	struct book books[CONTROL_PEERS_MAX];
-};
-
-static int on_open(void *arg, unsigned peer, struct hello_endpoint *local)
-{
-	struct node *node = arg;
-	struct book *book = &node->books[peer];
-	int rc;
-
-	pthread_mutex_lock(&node->lock);
-	assert_false(book->open);
-	rc = node->open_rc;
-	if (!rc) {
-		book->open = true;
-		book->n_open++;
-		memcpy(local->gid, node->gid, 16);
-		local->max_message = 65536 + 64;
-		local->rx_depth = 256;
-		local->path_mtu = 4096;
-		local->n_qps = 1;
-		local->qp[0].qpn = ++node->qpn;
-		local->qp[0].psn = 0x123456;
-		snprintf(local->name, sizeof(local->name), "%s", node->address);
-	}
-	pthread_mutex_unlock(&node->lock);
-	return rc;
-}
-
-static int on_connect(void *arg, unsigned peer, const struct hello_endpoint *remote)
-{
-	struct node *node = arg;
-	struct book *book = &node->books[peer];
-	int rc;
-
-	pthread_mutex_lock(&node->lock);
-	assert_true(book->open && !book->connected);
-	rc = node->connect_rc;
-	book->connected = !rc;
-	book->remote = *remote;
-	pthread_mutex_unlock(&node->lock);
-	return rc;
-}
-
-static void on_up(void *arg, unsigned peer)
-{
-	struct node *node = arg;
-	struct book *book = &node->books[peer];
-
-	pthread_mutex_lock(&node->lock);
-	assert_true(book->connected && !book->up);
-	book->up = true;
-	book->n_up++;
-	pthread_mutex_unlock(&node->lock);
-}
-
-static void on_down(void *arg, unsigned peer, const char *reason)
-{
-	struct node *node = arg;
-	struct book *book = &node->books[peer];
-
-	pthread_mutex_lock(&node->lock);
-	assert_true(book->open);
-	assert_true(reason[0]);
-	book->open = book->connected = book->up = false;
-	book->n_down++;
-	pthread_mutex_unlock(&node->lock);
-}
-
-static const struct control_ops ops = {on_open, on_connect, on_up, on_down};
-
-/* ---- helpers ---- */
-
-/* Loopback addresses of this process alone, as other tests run beside it. */
-static unsigned forced_pid; /* in a child: the parent's */
-
-static const char *address(unsigned i, char text[TEXT_MAX])
-{
-	unsigned pid = forced_pid ? forced_pid : (unsigned)getpid();
-
-	snprintf(text, TEXT_MAX, "127.%u.%u.%u", 16 + (pid >> 16) % 64, (pid >> 8) & 0xff,
-		(pid & 0xff) ^ (i << 5));
-	if (i >= 8)
-		snprintf(text, TEXT_MAX, "127.%u.%u.%u", 80 + i, (pid >> 8) & 0xff,
-			pid & 0xff);
-	return text;
-}
-
-static struct node *node_new(unsigned i)
-{
-	struct node *node = calloc(1, sizeof(*node));
-	union control_addr addr;
-
-	assert_non_null(node);
-	address(i, node->address);
-	assert_int_equal(control_addr_parse(node->address, 0, &addr), 0);
-	control_addr_gid(&addr, node->gid);
-	node->qpn = 16;
-	pthread_mutex_init(&node->lock, NULL);
-	return node;
-}
-
-/* @peers: numbers of nodes, ended by -1 */
-static void node_start_keyed(
-	struct node *node, const int *peers, const struct hello_key *key)
-{
-	char texts[N_PEERS][TEXT_MAX];
-	struct control_peer config_peers[N_PEERS] = {0};
-	struct control_config config = {
-		.local_address = node->address,
-		.key = key,
-		.peers = config_peers,
-		.timers = &timers,
-		.ops = &ops,
-		.arg = node,
-	};
-
-	for (; peers[config.n_peers] >= 0; config.n_peers++)
-		config_peers[config.n_peers].address =
-			address((unsigned)peers[config.n_peers], texts[config.n_peers]);
-	assert_int_equal(control_start(&config, &node->control), 0);
-}
-
-static void node_start(struct node *node, const int *peers)
-{
-	node_start_keyed(node, peers, NULL);
-}
-
-static void node_stop(struct node *node)
-{
-	control_stop(node->control);
-	node->control = NULL;
-	for (size_t i = 0; i < CONTROL_PEERS_MAX; i++) {
-		assert_false(node->books[i].open);
-		assert_int_equal(node->books[i].n_open, node->books[i].n_down);
-	}
-}
-
-static void node_free(struct node *node)
-{
-	pthread_mutex_destroy(&node->lock);
-	free(node);
-}
-
-static struct book book_get(struct node *node, unsigned peer)
-{
-	struct book book;
-
-	pthread_mutex_lock(&node->lock);
-	book = node->books[peer];
-	pthread_mutex_unlock(&node->lock);
-	return book;
-}
-
-static uint64_t counter(struct node *node, const char *name)
-{
-	struct control_counter counters[64];
-	unsigned n = control_counters_get(node->control, counters, 64);
-
-	assert_true(n <= 64);
-	for (unsigned i = 0; i < n; i++) {
-		if (strcmp(counters[i].name, name) == 0)
-			return counters[i].value;
-	}
-	fail_msg("no counter %s", name);
-	return 0;
-}
-
-/* Every TCP connection that is not open any more is in one end counter. */
-static uint64_t ends(struct node *node)
-{
-	struct control_counter counters[64];
-	unsigned n = control_counters_get(node->control, counters, 64);
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		if (strncmp(counters[i].name, "hello_end_", 10) == 0 ||
-			strncmp(counters[i].name, "hello_bye_", 10) == 0)
-			sum += counters[i].value;
-	}
-	return sum;
-}
-
-#define WAIT_FOR(condition)                                                 \
-	do {                                                                \
-		uint64_t end_ns = now_ns() + WAIT_S * NSEC_PER_SEC;         \
-                                                                            \
-		while (!(condition)) {                                      \
-			if (now_ns() > end_ns)                              \
-				fail_msg("waited in vain for " #condition); \
-			usleep(2000);                                       \
-		}                                                           \
-	} while (0)
-
-static bool is_up(struct node *node, unsigned peer)
-{
-	return book_get(node, peer).up;
-}
-
-/* A TCP connection from @from to @to, as a stranger would make it; blocking. */
-static int dial(const char *from, const char *to)
-{
-	union control_addr a, b;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(control_addr_parse(from, 0, &a), 0);
-	assert_int_equal(control_addr_parse(to, HELLO_PORT_DEFAULT, &b), 0);
-	assert_int_equal(bind(fd, &a.sa, sizeof(a.in4)), 0);
-	if (connect(fd, &b.sa, sizeof(b.in4)) < 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static bool dial_until(const char *from, const char *to, int *fd)
-{
-	return (*fd = dial(from, to)) >= 0;
-}
-
-/* ---- the tests ---- */
 
 static void test_two_nodes(void **state)
 {
@@ -357,12 +92,6 @@ static void test_simultaneous(void **state)
 		node_free(a);
 		node_free(b);
 	}
-}
-
-static void key_set(struct hello_key *key, const char *text)
-{
-	key->size = strlen(text);
-	memcpy(key->bytes, text, key->size);
 }
 
 /* All of @n nodes but @self, ended by -1 */
@@ -441,6 +170,40 @@ static void test_wrong_key(void **state)
 		"the peer has no key and this side has one");
 	refused(NULL, &one, "hello_bye_key_required", "hello_end_key_required",
 		"the peer has a key and this side has none");
+}
+
+static atomic_uint n_lines;
+
+static void counting_sink(enum log_level level, const char *module, const char *msg)
+{
+	atomic_fetch_add(&n_lines, 1);
+}
+
+/* A peer that stays away, and one with another key: each a line, not one for each try. */
+static void test_reason_is_logged_once(void **state)
+{
+	struct node *a = node_new(1), *b = node_new(2);
+	struct hello_key one, other;
+
+	key_set(&one, "0123456789abcdef0123456789abcdef");
+	key_set(&other, "0123456789abcdef0123456789abcdeF");
+	log_set_sink(counting_sink);
+	log_set_level(LOG_LEVEL_DEBUG);
+	atomic_store(&n_lines, 0);
+	node_start_keyed(a, (int[]){2, -1}, &one);
+	WAIT_FOR(counter(a, "hello_end_connect") > 6);
+	assert_int_equal(
+		atomic_load(&n_lines), 2); /* it listens, the peer is not there */
+	node_start_keyed(b, (int[]){1, -1}, &other);
+	WAIT_FOR(counter(a, "hello_bye_auth") > 6 && counter(b, "hello_bye_auth") > 6);
+	/* b listens; on either side a line for connections out, and one for those in */
+	assert_int_equal(atomic_load(&n_lines), 2 + 5);
+	node_stop(a);
+	node_stop(b);
+	log_set_sink(NULL);
+	log_set_level(LOG_LEVEL_ERR);
+	node_free(a);
+	node_free(b);
 }
 
 /* Without a key who is not configured gets nothing; with one it becomes a peer. */
@@ -681,8 +444,10 @@ static void test_out_of_descriptors(void **state)
 static void start_fails(const char *local, const char *peer, int rc)
 {
 	struct control_peer peers[] = {{.address = peer}};
-	struct control_config config = {
-		.local_address = local, .peers = peers, .n_peers = 1, .ops = &ops};
+	struct control_config config = {.local_address = local,
+		.peers = peers,
+		.n_peers = 1,
+		.ops = &control_world_ops};
 	struct control *control = NULL;
 
 	assert_int_equal(control_start(&config, &control), rc);
@@ -714,7 +479,7 @@ static void test_too_many_peers(void **state)
 	struct control_config config = {.local_address = "127.255.0.1",
 		.peers = peers,
 		.n_peers = CONTROL_PEERS_MAX + 1,
-		.ops = &ops};
+		.ops = &control_world_ops};
 	struct control *control;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(peers); i++) {
@@ -732,7 +497,8 @@ static void ipv6_nodes(void)
 	struct node *a = node_new(1), *b = node_new(2);
 	struct control_peer peer_a = {.address = "fd00::1"},
 			    peer_b = {.address = "fd00::2"};
-	struct control_config config = {.n_peers = 1, .timers = &timers, .ops = &ops};
+	struct control_config config = {
+		.n_peers = 1, .timers = &control_world_timers, .ops = &control_world_ops};
 
 	a->gid[0] = b->gid[0] = 0xfd;
 	memset(a->gid + 1, 0, 14);
@@ -779,59 +545,6 @@ static void test_ipv6(void **state)
 	assert_int_equal(status, 0);
 }
 
-static void key_file(const char *path, const char *content, size_t size, mode_t mode)
-{
-	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, content, size), (ssize_t)size);
-	assert_int_equal(fchmod(fd, mode), 0);
-	close(fd);
-}
-
-static void test_key_file(void **state)
-{
-	char dir[] = "/tmp/hello-key-XXXXXX", path[64], err[256];
-	struct hello_key key;
-	char big[HELLO_KEY_MAX + 2];
-
-	assert_non_null(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/key", dir);
-
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -ENOENT);
-	assert_non_null(strstr(err, path));
-	key_file(path, "0123456789abcdef\n", 17, 0600);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), 0);
-	assert_int_equal(key.size, 16);
-	assert_memory_equal(key.bytes, "0123456789abcdef", 16);
-	key_file(path, "0123456789abcdef", 16, 0640);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), 0);
-	assert_int_equal(key.size, 16);
-
-	key_file(path, "0123456789abcdef", 16, 0604);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -EACCES);
-	assert_non_null(strstr(err, "0604"));
-	key_file(path, "0123456789abcdef", 16, 0620);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -EACCES);
-	key_file(path, "0123456789abcde\n", 16, 0600);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -EINVAL);
-	memset(big, 'k', sizeof(big));
-	key_file(path, big, HELLO_KEY_MAX, 0600);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), 0);
-	assert_int_equal(key.size, HELLO_KEY_MAX);
-	key_file(path, big, HELLO_KEY_MAX + 1, 0600);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -EINVAL);
-	key_file(path, big, HELLO_KEY_MAX + 2, 0600);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -EINVAL);
-
-	unlink(path);
-	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(hello_key_load(path, &key, err, sizeof(err)), -EINVAL);
-	unlink(path);
-	assert_int_equal(hello_key_load(dir, &key, err, sizeof(err)), -EINVAL);
-	rmdir(dir);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -840,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_simultaneous),
 		cmocka_unit_test(test_mesh_keyed),
 		cmocka_unit_test(test_wrong_key),
+		cmocka_unit_test(test_reason_is_logged_once),
 		cmocka_unit_test(test_strangers),
 		cmocka_unit_test(test_add_remove),
 		cmocka_unit_test(test_qp_failed),
@@ -850,7 +564,6 @@ int main(void)
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_too_many_peers),
 		cmocka_unit_test(test_ipv6),
-		cmocka_unit_test(test_key_file),
 	};
 
 	log_set_level(getenv("VRDMA_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERR);
