@@ -476,17 +476,23 @@ class Network(GuestTest):
         serve = "NPtcp -u 65536 -o /tmp/a && NPtcp -u 65536 -o /tmp/b"
         # Large frames must be on offer, or the test says little.
         use = """set -e
-            until ping -qc 1 -W 1 10.0.0.1; do :; done >&2
+            reached() { ping -qc 1 -W 1 10.0.0.1 >&2; }
+            # Its server answers pings before it listens.
+            netpipe() {
+                until NPtcp -h 10.0.0.1 -u 65536 -n 20 -o $1 >&2; do
+                    sleep 0.2
+                done
+                tail -n 1 $1
+            }
             ethtool -k eth0 | grep tcp-segmentation-offload:
             cat /sys/class/net/eth0/mtu
-            NPtcp -h 10.0.0.1 -u 65536 -n 20 -o /tmp/a >&2
-            tail -n 1 /tmp/a
+            until reached; do :; done
+            netpipe /tmp/a
             echo kill
-            while ping -qc 1 -W 1 10.0.0.1; do :; done >&2
+            while reached; do :; done
             echo start
-            until ping -qc 1 -W 1 10.0.0.1; do :; done >&2
-            NPtcp -h 10.0.0.1 -u 65536 -n 20 -o /tmp/b >&2
-            tail -n 1 /tmp/b"""
+            until reached; do :; done
+            netpipe /tmp/b"""
         server = self.guest("ga", "10.0.0.1", "bash", "-c", serve)
         client = self.guest("gb", "10.0.0.2", "bash", "-c", use)
         lines = []
