@@ -110,14 +110,14 @@ def _channels(fds):
     return options
 
 
-def command_line(args, machine, kernel, fds, console):
+def command_line(args, machine, kernel, fds):
     """Return QEMU's argv.
 
     @args:      the launcher's options
     @machine:   what guest.json says: accelerator and QEMU's version count
     @kernel:    path of the kernel
-    @fds:       {name: fd}: "memory", "initramfs", "qmp" and the virtio ports
-    @console:   path of the serial console's log
+    @fds:       {name: fd}: "memory", "initramfs", "qmp", "console" (serial)
+                and the virtio ports
     """
     accel = machine["accelerator"]
     memory = f"memory-backend-file,id=memory,size={args.memory}M,share=on," \
@@ -135,8 +135,8 @@ def command_line(args, machine, kernel, fds, console):
         "-smp", str(args.cpus), "-m", str(args.memory),
         "-kernel", kernel, "-initrd", f"/proc/self/fd/{fds['initramfs']}",
         "-append", "console=ttyS0 panic=-1 oops=panic",
-        "-chardev", f"file,id=serial,path={_escape(console)}",
-        "-serial", "chardev:serial",
+        "-chardev", f"socket,id=console,fd={fds['console']}",
+        "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,fd={fds['qmp']}",
         "-mon", "chardev=qmp,mode=control",
         "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,"
@@ -160,7 +160,7 @@ def start(argv, fds, log):
     """Start QEMU, which dies with the launcher. Raises OSError.
 
     @fds: descriptors that QEMU inherits
-    @log: file object that takes QEMU's own messages
+    @log: descriptor that takes QEMU's own messages
     """
     launcher = os.getpid()
     libc = ctypes.CDLL(None)

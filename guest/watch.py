@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import socket
+import sys
 import time
 
 import qemu
@@ -23,6 +24,7 @@ EXIT_TIMEOUT = 243        # the job did not end in time
 EXIT_DIED = 244           # the guest ended before its job did
 
 GRACE = 10                # seconds that QEMU gets to end by itself
+LOG_LIMIT = 16 << 20      # bytes; a guest may print as much as it likes
 CHUNK = 4096              # PIPE_BUF: what a pipe that polls writable takes
 ESCAPE = b"\x1d"          # Ctrl-]: ends a guest with --shell
 
@@ -33,6 +35,10 @@ def read(fd):
         return os.read(fd, 65536)
     except ConnectionResetError:
         return b""
+
+
+def see(log):
+    return f" (see {log.path})"
 
 
 class Relay:
@@ -65,6 +71,25 @@ class Relay:
         return self.is_keyboard and ESCAPE in self.pending
 
 
+class Log:
+    """Keeps the first LOG_LIMIT bytes that come from a descriptor."""
+
+    def __init__(self, path):
+        self.path = path
+        self.room = LOG_LIMIT
+        with open(path, "wb"):
+            pass
+
+    def take(self, data):
+        with open(self.path, "ab") as file:
+            file.write(data[:self.room])
+        self.room = max(0, self.room - len(data))
+
+    def lines(self):
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            return [line.strip() for line in file if line.strip()]
+
+
 class Watch:
     """The watch over one guest, until nothing of it is left.
 
@@ -85,11 +110,10 @@ class Watch:
         @args:    the launcher's options
         @process: borrowed; QEMU, just started
         @ours:    borrowed; {name: socket}, our ends of QEMU's channels
-        @run_dir: where console.log and qemu.log are
+        @run_dir: where console.log and qemu.log go
         """
         self.args = args
         self.process = process
-        self.run_dir = run_dir
         self.code = None
         self.message = None
         self.phase = "machine"
@@ -105,15 +129,24 @@ class Watch:
         else:
             self.relays = [Relay(ours["stdout"].fileno(), 1),
                            Relay(ours["stderr"].fileno(), 2)]
+        self.console_log = Log(f"{run_dir}/console.log")
+        self.qemu_log = Log(f"{run_dir}/qemu.log")
+        self.port_lost = False
         self.signals = self._catch_signals()
         self.exit_fd = os.pidfd_open(process.pid)
         # What to do when a descriptor that is no relay's is readable.
         self.handlers = {
             self.signals.fileno(): self._on_signal,
             self.exit_fd: self._on_exit,
-            self.control.fileno(): self._on_control,
             self.monitor_fd: self._on_monitor,
         }
+        # Those that are to be read to their ends when QEMU has died.
+        self.last_words = {
+            self.control.fileno(): self._on_control,
+            ours["console"].fileno(): self._on_console,
+            ours["log"].fileno(): self._on_qemu_log,
+        }
+        self.handlers.update(self.last_words)
 
     @staticmethod
     def _catch_signals():
@@ -152,7 +185,7 @@ class Watch:
             if fd in waiting:
                 self._on_relay(waiting[fd])
             elif fd in self.handlers:
-                self.handlers[fd]()
+                self.handlers[fd](fd)
 
     def _on_relay(self, relay):
         try:
@@ -164,11 +197,28 @@ class Watch:
                 self._conclude(128 + signal.SIGPIPE,
                                "nobody takes the job's output any more")
 
-    def _on_monitor(self):
-        data = read(self.monitor_fd)
+    def _read(self, fd):
+        """Return what is there; at the end, b"", for the last time."""
+        data = read(fd)
         if not data:
-            del self.handlers[self.monitor_fd]
-        self.monitor.take(data)
+            del self.handlers[fd]
+        return data
+
+    def _on_console(self, fd):
+        self.console_log.take(self._read(fd))
+
+    def _on_qemu_log(self, fd):
+        """QEMU says this some thousand times in a second."""
+        data = self._read(fd)
+        self.qemu_log.take(data)
+        if b"vhost lacks feature" in data and not self.port_lost:
+            self.port_lost = True
+            print(f"launch: {self.args.name}: lost the network port: Open "
+                  "vSwitch came back with another userspace-tso-enable"
+                  f"{see(self.qemu_log)}", file=sys.stderr)
+
+    def _on_monitor(self, fd):
+        self.monitor.take(self._read(fd))
         if self.phase == "machine" and self.monitor.vcpus:
             self.phase = "boot"
             cpus = self.args.pin or []
@@ -176,12 +226,9 @@ class Watch:
                 if cpus:
                     os.sched_setaffinity(thread, {cpus[vcpu % len(cpus)]})
 
-    def _on_control(self):
-        data = read(self.control.fileno())
-        if not data:
-            del self.handlers[self.control.fileno()]
-        self.control_data += data
-        *lines, self.control_data = self.control_data.split(b"\n")
+    def _on_control(self, fd):
+        *lines, self.control_data = \
+            (self.control_data + self._read(fd)).split(b"\n")
         for line in lines:
             self._on_line(line)
 
@@ -200,15 +247,16 @@ class Watch:
             self.deadline = time.monotonic() + GRACE
             self.code = int(ended[1])
 
-    def _on_exit(self):
+    def _on_exit(self, fd):
         self.process.wait()
-        del self.handlers[self.exit_fd]
-        while self.control.fileno() in self.handlers:
-            self._on_control()
+        del self.handlers[fd]
+        for last, handler in self.last_words.items():
+            while last in self.handlers:
+                handler(last)
         if self.phase != "end":
             self._conclude(*self._cause_of_death())
 
-    def _on_signal(self):
+    def _on_signal(self, _):
         number = self.signals.recv(1)[0]
         if self.phase == "end":
             self._drop_output()
@@ -223,10 +271,10 @@ class Watch:
         elif self.phase in ("machine", "boot"):
             self._conclude(EXIT_BOOT_TIMEOUT,
                            f"the guest has not begun its job in "
-                           f"{args.boot_timeout} s{self._see('console.log')}")
+                           f"{args.boot_timeout} s{see(self.console_log)}")
         elif self.phase == "job":
             self._conclude(EXIT_TIMEOUT, f"the job has not ended in "
-                           f"{args.timeout} s{self._see('console.log')}")
+                           f"{args.timeout} s{see(self.console_log)}")
         else:
             self.deadline = None
             if self.process.returncode is None:
@@ -248,14 +296,6 @@ class Watch:
         if self.process.returncode is None:
             self.process.terminate()
 
-    def _see(self, log):
-        return f" (see {self.run_dir}/{log})"
-
-    def _log_lines(self, log):
-        with open(f"{self.run_dir}/{log}", encoding="utf-8",
-                  errors="replace") as file:
-            return [line.strip() for line in file if line.strip()]
-
     def _cause_of_death(self):
         """Return (code, message) for a QEMU that ended before the job."""
         status = self.process.returncode
@@ -264,10 +304,10 @@ class Watch:
             return EXIT_DIED, f"QEMU was killed by {name}"
         if status > 0:
             code = EXIT_NO_START if self.phase == "machine" else EXIT_DIED
-            said = self._log_lines("qemu.log") or ["it does not say why"]
-            return code, f"QEMU failed: {said[-1]}{self._see('qemu.log')}"
-        console = self._see("console.log")
-        for line in self._log_lines("console.log"):
+            said = self.qemu_log.lines() or ["it does not say why"]
+            return code, f"QEMU failed: {said[-1]}{see(self.qemu_log)}"
+        console = see(self.console_log)
+        for line in self.console_log.lines():
             if "Kernel panic" in line:
                 return EXIT_DIED, f"the guest died: {line}{console}"
         return EXIT_DIED, f"the guest powered off before its job ended{console}"

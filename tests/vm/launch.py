@@ -511,6 +511,21 @@ class Network(GuestTest):
         _, err = server.communicate(timeout=PATIENCE)
         self.assertEqual(server.returncode, 0, err.decode())
 
+    def test_other_features(self):
+        """QEMU says thousands of times a second that it waits for the old
+        ones; the launcher says it once."""
+        path = self.switch.add_port("t1")
+        launcher, _ = self.start_until_ready(
+            "sleep", "1000", options=("--vhost-user", path))
+        self.switch.kill()
+        self.switch.vsctl("--no-wait", "set", "Open_vSwitch", ".",
+                          "other_config:userspace-tso-enable=false")
+        self.switch.start()
+        self.assertIn(b"lost the network port", launcher.stderr.readline())
+        launcher.terminate()
+        _, err = launcher.communicate(timeout=PATIENCE)
+        self.assertEqual(err, b"launch: t1: ended by SIGTERM\n")
+
 
 if __name__ == "__main__":
     WHY = missing()
