@@ -188,7 +188,8 @@ static int dev_start(struct rte_eth_dev *eth)
 	int ret;
 
 	if (!mtu_fits(port->rxq.mempool, eth->data->mtu)) {
-		log_write(LOG_LEVEL_ERR, MODULE, "%s: mbufs of %u bytes are too small for MTU %u",
+		log_write(LOG_LEVEL_ERR, MODULE,
+			"%s: mbufs of %u bytes are too small for MTU %u",
 			eth->device->name, rte_pktmbuf_data_room_size(port->rxq.mempool),
 			eth->data->mtu);
 		return -EINVAL;
