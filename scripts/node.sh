@@ -47,7 +47,7 @@ sets the node's environment and PATH for the mike-* commands, or executed.
   --bridge NAME    name of the bridge and its interface (default br0)
   --no-tso         one frame per MTU instead of frames of up to 64 KiB
   --cpus MASK      hexadecimal mask of the CPUs that poll (default: one per NUMA node)
-  --sleep US       longest sleep of an idle poll thread (default 50; 0: never sleep)
+  --sleep US       longest sleep of an idle poll thread (default 100; 0: never)
   --hugepages N    2 MiB pages for the node (default 256; 0: use ordinary memory)
   --run-dir DIR    where nodes keep their state (default /run/vrdma)
   -h, --help
@@ -158,7 +158,7 @@ parse_start()
 	local words=() peer
 
 	LOCAL='' DEVICE=auto KEY='' HELLO_PORT='' MTU=1500 BRIDGE=br0 TSO=true
-	CPUS='' SLEEP=50 PAGES=256 PEERS=()
+	CPUS='' SLEEP=100 PAGES=256 PEERS=()
 	while [ $# -gt 0 ]; do
 		case $1 in
 		-h | --help) start_usage >&2; exit 0 ;;
@@ -453,7 +453,7 @@ set_poll_threads()
 
 rdma_devargs()
 {
-	local args="net_vrdma0,device=$DEVICE,local=$LOCAL" peer
+	local args="net_vrdma0,device=$DEVICE,local=$LOCAL,node=$NODENAME" peer
 
 	for peer in "${PEERS[@]}"; do
 		args+=",peer=$peer"
@@ -481,8 +481,8 @@ start_bridge()
 		set Interface "$BRIDGE" "mtu_request=$MTU"
 }
 
-# Other peers or another device mean another driver instance: Open vSwitch goes
-# on using the present one for as long as it is attached under that name.
+# Other peers or another device mean another driver instance. Open vSwitch goes on
+# using the present one, by its name, until the port is gone.
 start_uplink()
 {
 	local want have
@@ -492,7 +492,6 @@ start_uplink()
 	if [ -n "$have" ] && [ "$have" != "$want" ]; then
 		node_say "rdma0 changes from $have"
 		node_vsctl del-port "$BRIDGE" rdma0
-		node_appctl netdev-dpdk/detach "${want%%,*}" >/dev/null
 	fi
 	node_vsctl --may-exist add-port "$BRIDGE" rdma0 -- set Interface rdma0 type=dpdk \
 		"options:dpdk-devargs=\"$want\"" "mtu_request=$MTU"

@@ -13,9 +13,11 @@ NS_A=$TAG-$$-a
 NS_B=$TAG-$$-b
 VETH_A=v$$a
 VETH_B=v$$b
-# Documentation addresses (RFC 5737): no real network has them.
+# Documentation addresses (RFC 5737, RFC 3849): no real network has them.
 ADDR_A=192.0.2.1
 ADDR_B=192.0.2.2
+ADDR6_A=2001:db8::1
+ADDR6_B=2001:db8::2
 
 skip()
 {
@@ -50,6 +52,8 @@ net_up()
 		peer name "$VETH_B" mtu 9000 netns "$NS_B"
 	ip -n "$NS_A" address add $ADDR_A/24 dev "$VETH_A"
 	ip -n "$NS_B" address add $ADDR_B/24 dev "$VETH_B"
+	ip -n "$NS_A" address add $ADDR6_A/64 dev "$VETH_A" nodad
+	ip -n "$NS_B" address add $ADDR6_B/64 dev "$VETH_B" nodad
 	for ns in "$NS_A" "$NS_B"; do
 		ip -n "$ns" link set lo up
 	done

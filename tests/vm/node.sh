@@ -108,6 +108,35 @@ other_arguments()
 	rm "$log"
 }
 
+# The driver is started anew with other peers, and with the old ones again.
+other_peers()
+{
+	in_a "$START" na 10.9.0.1/24 192.0.2.77 --run-dir "$RUN"
+	[ "$(mike na telemetry /vrdma/peers,0 | jq -r '.[].address')" = 192.0.2.77 ] ||
+		fail "the driver does not have the new peers"
+	start_a
+	answers "$NS_A" 10.9.0.2 || fail "no ping after the peers changed"
+}
+
+# IPv6 below, with a port and a key; IPv6 above.
+ipv6_and_key()
+{
+	local key=$RUN/key
+
+	(umask 077; openssl rand -hex 32 >"$key")
+	in_a "$START" na 2001:db8:1::1/64 "[$ADDR6_B]:4800" --key "$key" --hello-port 4800 \
+		--run-dir "$RUN"
+	in_b "$START" nb 2001:db8:1::2/64 "[$ADDR6_A]:4800" --key "$key" --hello-port 4800 \
+		--run-dir "$RUN"
+	answers "$NS_A" 2001:db8:1::2 || fail "no ping over IPv6 with a key"
+	mike na telemetry /vrdma/peers,0 | jq -e 'any(.[]; .state == "up")' >/dev/null ||
+		fail "the peer is not up"
+	rm "$key"
+	start_a
+	start_b
+	answers "$NS_A" 10.9.0.2 || fail "no ping after going back to IPv4"
+}
+
 # A shell that sources must keep its options and survive a failure.
 sourcing()
 {
@@ -164,7 +193,8 @@ trap net_down EXIT
 net_up
 before=$(host_state)
 for step in two_nodes_reach_each_other second_start_changes_nothing \
-	start_after_crash_repairs guest_ports telemetry_answers other_arguments sourcing \
+	start_after_crash_repairs guest_ports telemetry_answers other_arguments other_peers \
+	ipv6_and_key sourcing \
 	killed_node_is_cleared_away foreign_bridge without_huge_pages; do
 	echo "-- $step"
 	$step
