@@ -297,6 +297,13 @@ class Unhappy(GuestTest):
         self.assertEqual(status, USAGE)
         self.assertIn(self.dir, err)
 
+    def test_ready_file_cannot_be_made(self):
+        path = f"{self.dir}/no/such/folder"
+        status, _, err = self.run_job("sleep", "1000",
+                                      options=("--ready-file", path))
+        self.assertEqual(status, USAGE)
+        self.assertRegex(err, f"^launch: t1: .*{path}'\n$")
+
     def test_socket_in_use(self):
         path = f"{self.dir}/other.sock"
         with socket.socket(socket.AF_UNIX) as other:
