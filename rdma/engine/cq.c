@@ -7,12 +7,19 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+enum cq_armed { NOT_ARMED, ARMED_SOLICITED, ARMED_ANY };
+
 struct cq {
 	uint32_t mask;
 	struct ibv_wc *ring;
+	/* the producer's, seldom used */
+	cq_notify *notify; /* or NULL */
+	void *notify_arg;
+	bool overrun;
 	/* The producer's line: head, and the last tail that it saw. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t head;
 	uint32_t tail_seen;
+	enum cq_armed armed;
 	/* The consumer's line. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t tail;
 	uint32_t head_seen;
@@ -50,19 +57,51 @@ uint32_t cq_depth(const struct cq *cq)
 	return cq->mask + 1;
 }
 
-bool cq_push(struct cq *cq, const struct ibv_wc *wc)
+void cq_set_notify(struct cq *cq, cq_notify *notify, void *arg)
+{
+	cq->notify = notify;
+	cq->notify_arg = arg;
+}
+
+void cq_arm(struct cq *cq, bool solicited_only)
+{
+	if (cq->notify && cq->armed != ARMED_ANY)
+		cq->armed = solicited_only ? ARMED_SOLICITED : ARMED_ANY;
+}
+
+static void tell_overrun(struct cq *cq)
+{
+	if (cq->overrun || !cq->notify)
+		return;
+	cq->overrun = true;
+	cq->notify(cq->notify_arg, CQ_OVERRUN);
+}
+
+static void tell_completion(struct cq *cq, bool solicited)
+{
+	if (cq->armed == ARMED_SOLICITED && !solicited)
+		return;
+	cq->armed = NOT_ARMED;
+	cq->notify(cq->notify_arg, CQ_COMPLETION);
+}
+
+bool cq_push(struct cq *cq, const struct ibv_wc *wc, bool solicited)
 {
 	uint32_t head = atomic_load_explicit(&cq->head, memory_order_relaxed);
 
 	if (head - cq->tail_seen > cq->mask) {
 		/* Pairs with the release in cq_poll(): the slot has been read. */
 		cq->tail_seen = atomic_load_explicit(&cq->tail, memory_order_acquire);
-		if (head - cq->tail_seen > cq->mask)
+		if (head - cq->tail_seen > cq->mask) {
+			tell_overrun(cq);
 			return false;
+		}
 	}
 	cq->ring[head & cq->mask] = *wc;
 	/* Pairs with the acquire in cq_poll() and cq_is_empty(). */
 	atomic_store_explicit(&cq->head, head + 1, memory_order_release);
+	if (unlikely(cq->armed))
+		tell_completion(cq, solicited || wc->status != IBV_WC_SUCCESS);
 	return true;
 }
 
@@ -84,6 +123,25 @@ bool cq_is_empty(const struct cq *cq)
 {
 	return atomic_load_explicit(&cq->tail, memory_order_relaxed) ==
 	       atomic_load_explicit(&cq->head, memory_order_acquire);
+}
+
+int cq_resize(struct cq *cq, uint32_t depth)
+{
+	uint32_t tail = cq->tail, held = cq->head - tail, mask;
+	struct ibv_wc *ring;
+
+	if (depth == 0 || depth > CQ_DEPTH_MAX || depth < held)
+		return -EINVAL;
+	mask = round_up_pow2(depth) - 1;
+	ring = calloc(mask + 1ul, sizeof(*ring));
+	if (!ring)
+		return -ENOMEM;
+	for (uint32_t i = tail; i != tail + held; i++)
+		ring[i & mask] = cq->ring[i & cq->mask];
+	free(cq->ring);
+	cq->ring = ring;
+	cq->mask = mask;
+	return 0;
 }
 
 void cq_purge(struct cq *cq, uint32_t qpn)

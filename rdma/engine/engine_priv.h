@@ -178,7 +178,10 @@ enum wire_service engine_service(const struct qp *qp);
 void qp_fail(struct qp *qp);
 /* A request can't be sent: of RC that is the end, UC and UD can go on receiving (SQE). */
 void qp_fail_send(struct qp *qp);
-void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc);
+/* Tell the owner of an IBV_EVENT_QP_... */
+void qp_raise(struct qp *qp, enum ibv_event_type event);
+/* @solicited: the sender wants an event */
+void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc, bool solicited);
 void qp_complete_send(struct qp *qp, const struct ibv_wc *wc);
 
 /* sq.c */

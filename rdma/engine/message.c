@@ -45,7 +45,7 @@ void message_complete(
 	if (flags & WIRE_HAS_DETH)
 		wc.wc_flags |= IBV_WC_GRH;
 	resp->have_wqe = false;
-	qp_complete_recv(qp, &wc);
+	qp_complete_recv(qp, &wc, pkt && pkt->solicited);
 }
 
 void message_flush(struct qp *qp)

@@ -224,6 +224,12 @@ void qp_query(const struct qp *qp, struct ibv_qp_attr *attr)
 		qp->state == IBV_QPS_SQD && qp->req.una_psn != qp->req.snd_max;
 }
 
+void qp_raise(struct qp *qp, enum ibv_event_type event)
+{
+	if (qp->config.notify)
+		qp->config.notify(qp->config.notify_arg, event);
+}
+
 void qp_fail(struct qp *qp)
 {
 	if (qp->state == IBV_QPS_ERR)
@@ -232,6 +238,9 @@ void qp_fail(struct qp *qp)
 	qp->engine->stats.qp_errors++;
 	requester_flush(qp);
 	message_flush(qp);
+	/* It takes no more buffers from the shared queue (11.6.3.2). */
+	if (qp->config.srq)
+		qp_raise(qp, IBV_EVENT_QP_LAST_WQE_REACHED);
 }
 
 void qp_fail_send(struct qp *qp)
@@ -245,22 +254,25 @@ void qp_fail_send(struct qp *qp)
 		qp->state = IBV_QPS_SQE;
 }
 
-static void complete(struct qp *qp, struct cq *cq, const struct ibv_wc *wc)
+static void complete(
+	struct qp *qp, struct cq *cq, const struct ibv_wc *wc, bool solicited)
 {
-	if (cq_push(cq, wc))
+	if (cq_push(cq, wc, solicited))
 		return;
 	qp->engine->stats.cq_overruns++;
+	if (qp->state != IBV_QPS_ERR)
+		qp_raise(qp, IBV_EVENT_QP_FATAL);
 	qp_fail(qp);
 }
 
-void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc)
+void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc, bool solicited)
 {
-	complete(qp, qp->config.recv_cq, wc);
+	complete(qp, qp->config.recv_cq, wc, solicited);
 }
 
 void qp_complete_send(struct qp *qp, const struct ibv_wc *wc)
 {
-	complete(qp, qp->config.send_cq, wc);
+	complete(qp, qp->config.send_cq, wc, false);
 }
 
 void qp_flush_rq(struct qp *qp)

@@ -11,6 +11,9 @@
 
 struct qp;
 
+/** qp_notify - called by the engine, from within any of its functions */
+typedef void qp_notify(void *arg, enum ibv_event_type event);
+
 /** struct qp_config - what a queue pair is made of; queues are borrowed and must outlive
  * it */
 struct qp_config {
@@ -20,7 +23,9 @@ struct qp_config {
 	int sq_sig_all;
 	struct cq *send_cq;
 	struct cq *recv_cq;
-	struct rq *srq;	       /* or NULL: a receive queue of its own, as cap says */
+	struct rq *srq;	   /* or NULL: a receive queue of its own, as cap says */
+	qp_notify *notify; /* told of IBV_EVENT_QP_..., or NULL */
+	void *notify_arg;
 	struct ibv_qp_cap cap; /* qp_create() writes back what was granted */
 };
 

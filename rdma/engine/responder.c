@@ -56,10 +56,18 @@ static void nak_sequence(struct qp *qp)
 	answer(qp, WIRE_SYN_NAK_PSN);
 }
 
-void responder_nak_fatal(struct qp *qp, uint8_t syndrome)
+static void fail_with_nak(struct qp *qp, uint8_t syndrome)
 {
 	answer(qp, syndrome);
 	qp_fail(qp);
+}
+
+/* Without a completion that could tell the error, an event does (10.10.2.3). */
+void responder_nak_fatal(struct qp *qp, uint8_t syndrome)
+{
+	qp_raise(qp, syndrome == WIRE_SYN_NAK_REMOTE_ACCESS ? IBV_EVENT_QP_ACCESS_ERR
+							    : IBV_EVENT_QP_REQ_ERR);
+	fail_with_nak(qp, syndrome);
 }
 
 static void count_answer(struct engine_stats *stats, uint8_t syndrome)
@@ -158,7 +166,10 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 		message_begin(resp, pkt, flags);
 	syndrome = message_store(qp, pkt, flags);
 	if (syndrome != WIRE_SYN_ACK) {
-		responder_nak_fatal(qp, syndrome);
+		if (flags & WIRE_IS_SEND) /* its receive completed with the error */
+			fail_with_nak(qp, syndrome);
+		else
+			responder_nak_fatal(qp, syndrome);
 		return;
 	}
 	resp->epsn = psn_add(resp->epsn, 1);

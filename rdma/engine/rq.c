@@ -14,8 +14,11 @@ struct rq {
 	uint32_t max_sge;
 	size_t stride;
 	uint8_t *ring;
+	rq_notify *notify; /* or NULL */
+	void *notify_arg;
 	_Alignas(CACHE_LINE) _Atomic uint32_t head; /* producer's */
 	_Alignas(CACHE_LINE) _Atomic uint32_t tail; /* consumer's */
+	uint32_t limit;
 };
 
 int rq_create(uint32_t pd, uint32_t depth, uint32_t max_sge, struct rq **out)
@@ -61,6 +64,32 @@ uint32_t rq_pd(const struct rq *rq)
 	return rq->pd;
 }
 
+void rq_set_notify(struct rq *rq, rq_notify *notify, void *arg)
+{
+	rq->notify = notify;
+	rq->notify_arg = arg;
+}
+
+static void check_limit(struct rq *rq)
+{
+	if (rq->head - rq->tail >= rq->limit)
+		return;
+	rq->limit = 0;
+	if (rq->notify)
+		rq->notify(rq->notify_arg);
+}
+
+void rq_set_limit(struct rq *rq, uint32_t limit)
+{
+	rq->limit = limit;
+	check_limit(rq);
+}
+
+uint32_t rq_limit(const struct rq *rq)
+{
+	return rq->limit;
+}
+
 static struct rq_wqe *wqe_at(const struct rq *rq, uint32_t index)
 {
 	return (struct rq_wqe *)(rq->ring + (index & rq->mask) * rq->stride);
@@ -101,4 +130,6 @@ void rq_pop(struct rq *rq)
 	uint32_t tail = atomic_load_explicit(&rq->tail, memory_order_relaxed);
 
 	atomic_store_explicit(&rq->tail, tail + 1, memory_order_release);
+	if (unlikely(rq->limit))
+		check_limit(rq);
 }

@@ -33,6 +33,19 @@ uint32_t rq_depth(const struct rq *rq);
 uint32_t rq_max_sge(const struct rq *rq);
 uint32_t rq_pd(const struct rq *rq);
 
+/** rq_notify - called by the consumer when fewer buffers are posted than the limit */
+typedef void rq_notify(void *arg);
+
+/** rq_set_notify() - whom to tell; set before the queue is used */
+void rq_set_notify(struct rq *rq, rq_notify *notify, void *arg);
+
+/** rq_set_limit() - consumer: tell once when fewer than @limit buffers are posted, which
+ * may be at once. 0: don't.
+ */
+void rq_set_limit(struct rq *rq, uint32_t limit);
+/** rq_limit() - the limit that has not been reached yet; 0 if there is none */
+uint32_t rq_limit(const struct rq *rq);
+
 /** rq_post() - producer: add one buffer. Return: 0, -EINVAL (pieces), -ENOMEM (full) */
 int rq_post(struct rq *rq, const struct ibv_recv_wr *wr);
 

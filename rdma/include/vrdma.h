@@ -29,6 +29,14 @@ struct vrdma_attr {
  */
 struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr);
 
+/** vrdma_create_comp_channel() - in the place of ibv_create_comp_channel(3), which asks
+ * the kernel, and fails with EBADF or the like for a device that vrdma_open_device() made
+ * @ctx: from vrdma_open_device()
+ * Return: a channel, to be ended with ibv_destroy_comp_channel(); or NULL with errno:
+ *         ENOMEM, EMFILE
+ */
+struct ibv_comp_channel *vrdma_create_comp_channel(struct ibv_context *ctx);
+
 /** struct vrdma_counter - one counter of a device */
 struct vrdma_counter {
 	const char *name; /* static; [a-z0-9_] */

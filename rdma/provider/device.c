@@ -10,6 +10,7 @@
  * both.
  */
 #include "provider_priv.h"
+#include "comp_channel.h"
 #include "device_dir.h"
 #include "rdma/include/vrdma.h"
 #include "rdma/io/udp.h"
@@ -23,7 +24,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define MODULE	   "device"
@@ -110,6 +110,7 @@ static void free_context(struct ibv_context *ctx)
 	progress_stop(dev);
 	engine_destroy(dev->engine);
 	link_close(dev->link);
+	events_drop_all(dev);
 	gid_dir_remove(dev->gid_dir);
 	pthread_mutex_destroy(&dev->rx_lock);
 	pthread_mutex_destroy(&dev->lock);
@@ -151,8 +152,15 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct link *link,
 		RDMA_DRIVER_UNKNOWN);
 	if (!dev)
 		return -ENOMEM;
-	dev->vctx.context.async_fd = eventfd(0, EFD_CLOEXEC);
+	STAILQ_INIT(&dev->comp_events);
+	STAILQ_INIT(&dev->async_events);
 	dev->vctx.context.num_comp_vectors = 1;
+	dev->vctx.context.async_fd = event_fd_open();
+	if (dev->vctx.context.async_fd < 0) {
+		rc = dev->vctx.context.async_fd;
+		dev->vctx.context.async_fd = -1;
+		goto err_context;
+	}
 	dev->link = link;
 	strcpy(dev->gid_dir, gid_dir);
 	init_lock(&dev->lock);
@@ -160,6 +168,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct link *link,
 	verbs_set_ops(&dev->vctx, &device_ops);
 	verbs_set_ops(&dev->vctx, &object_ops);
 	verbs_set_ops(&dev->vctx, &datapath_ops);
+	verbs_set_ops(&dev->vctx, &event_ops);
 	rc = engine_create(&dev->engine);
 	if (rc)
 		goto err_context;
@@ -275,7 +284,8 @@ static int open_inside(
 		return -ENOMEM;
 	/* Until the context has its own, so that it goes when that goes. */
 	atomic_init(&vdev->refcount, 1);
-	cmd_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	/* Not to be written to, so that a command which no provider answers fails. */
+	cmd_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	rc = cmd_fd < 0 ? -errno
 			: make_context(&vdev->device, cmd_fd, link, gid_dir, out);
 	if (rc) {
@@ -322,6 +332,11 @@ err:
 	return NULL;
 }
 
+struct ibv_comp_channel *vrdma_create_comp_channel(struct ibv_context *ctx)
+{
+	return comp_channel_create(ctx);
+}
+
 /* Counters: the link's, then the engine's. */
 
 #define LINK_COUNTERS(X)      \
@@ -355,6 +370,9 @@ int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters
 	n++;
 	LINK_COUNTERS(X)
 #undef X
+	if (n < max)
+		counters[n] = (struct vrdma_counter){"events_lost", dev->events_lost};
+	n++;
 #define X(counter)                                                     \
 	if (n < max)                                                   \
 		counters[n] = (struct vrdma_counter){                  \

@@ -5,6 +5,8 @@
  */
 #include "provider_priv.h"
 
+#include "comp_channel.h"
+
 #include "lib/util.h"
 
 #include <errno.h>
@@ -117,13 +119,48 @@ static struct device_cq *to_cq(struct ibv_cq *ibcq)
 	return container_of(ibcq, struct device_cq, vcq.cq);
 }
 
+/* The engine tells, under the device's lock. */
+static void cq_notified(void *arg, enum cq_event event)
+{
+	struct device_cq *cq = arg;
+	struct device *dev = to_device(cq->vcq.cq.context);
+
+	if (event == CQ_OVERRUN) {
+		cq->n_async_events++;
+		events_send_async(dev, IBV_EVENT_CQ_ERR, &cq->vcq.cq);
+		return;
+	}
+	cq->armed = false;
+	progress_disarm(dev);
+	cq->n_comp_events++;
+	events_send_comp(dev, cq->vcq.cq.channel->fd, &cq->vcq.cq);
+}
+
+static int req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
+{
+	struct device *dev = to_device(ibcq->context);
+	struct device_cq *cq = to_cq(ibcq);
+
+	if (!ibcq->channel) /* nobody to tell */
+		return 0;
+	engine_lock(dev);
+	cq_arm(cq->cq, solicited_only);
+	if (!cq->armed) {
+		cq->armed = true;
+		progress_arm(dev);
+	}
+	engine_unlock(dev);
+	return 0;
+}
+
 static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 	struct ibv_comp_channel *channel, int comp_vector)
 {
 	struct device_cq *cq;
 	int rc;
 
-	if (channel)
+	/* One that libibverbs made in vain, as it asked /dev/null. */
+	if (channel && !event_fd_is_ours(channel->fd))
 		return fail(-EOPNOTSUPP);
 	if (cqe <= 0 || comp_vector < 0 || comp_vector >= ctx->num_comp_vectors)
 		return fail(-EINVAL);
@@ -135,9 +172,49 @@ static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 		free(cq);
 		return fail(rc);
 	}
+	cq_set_notify(cq->cq, cq_notified, cq);
 	pthread_spin_init(&cq->lock, PTHREAD_PROCESS_PRIVATE);
 	cq->vcq.cq.cqe = (int)cq_depth(cq->cq);
 	return &cq->vcq.cq;
+}
+
+static int resize_cq(struct ibv_cq *ibcq, int cqe)
+{
+	struct device *dev = to_device(ibcq->context);
+	struct device_cq *cq = to_cq(ibcq);
+	int rc;
+
+	if (cqe <= 0)
+		return EINVAL;
+	pthread_spin_lock(&cq->lock);
+	engine_lock(dev);
+	rc = cq_resize(cq->cq, (uint32_t)cqe);
+	if (!rc)
+		ibcq->cqe = (int)cq_depth(cq->cq);
+	engine_unlock(dev);
+	pthread_spin_unlock(&cq->lock);
+	return -rc;
+}
+
+/* ibv_destroy_cq(3) waits for the application to acknowledge the events that it got. */
+static void end_cq_events(struct device *dev, struct device_cq *cq)
+{
+	struct ibv_cq *ibcq = &cq->vcq.cq;
+	uint32_t n_comp = 0, n_async;
+
+	engine_lock(dev);
+	if (cq->armed)
+		progress_disarm(dev);
+	if (ibcq->channel)
+		n_comp = cq->n_comp_events -
+			 events_forget_comp(dev, ibcq->channel->fd, ibcq);
+	n_async = cq->n_async_events;
+	if (n_async)
+		n_async -= events_forget_async(dev, ibcq);
+	engine_unlock(dev);
+	events_await_ack(&ibcq->mutex, &ibcq->cond, &ibcq->comp_events_completed, n_comp);
+	events_await_ack(
+		&ibcq->mutex, &ibcq->cond, &ibcq->async_events_completed, n_async);
 }
 
 static int destroy_cq(struct ibv_cq *ibcq)
@@ -146,6 +223,7 @@ static int destroy_cq(struct ibv_cq *ibcq)
 
 	if (cq->n_users)
 		return EBUSY;
+	end_cq_events(to_device(ibcq->context), cq);
 	cq_destroy(cq->cq);
 	pthread_spin_destroy(&cq->lock);
 	free(cq);
@@ -165,6 +243,15 @@ static int device_rq_init(struct device_rq *rq, struct rq *queue)
 	return -pthread_spin_init(&rq->lock, PTHREAD_PROCESS_PRIVATE);
 }
 
+static void srq_notified(void *arg)
+{
+	struct device_srq *srq = arg;
+
+	srq->n_async_events++;
+	events_send_async(to_device(srq->vsrq.srq.context), IBV_EVENT_SRQ_LIMIT_REACHED,
+		&srq->vsrq.srq);
+}
+
 static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr *init)
 {
 	struct device_srq *srq = calloc(1, sizeof(*srq));
@@ -179,6 +266,7 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 		free(srq);
 		return fail(rc);
 	}
+	rq_set_notify(rq, srq_notified, srq);
 	device_rq_init(&srq->rq, rq);
 	init->attr.max_wr = rq_depth(rq);
 	init->attr.max_sge = rq_max_sge(rq);
@@ -187,23 +275,52 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 	return &srq->vsrq.srq;
 }
 
+static int modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask)
+{
+	struct device *dev = to_device(ibsrq->context);
+	struct rq *rq = to_srq(ibsrq)->rq.rq;
+
+	if (mask & IBV_SRQ_MAX_WR) /* see IBV_DEVICE_SRQ_RESIZE */
+		return EOPNOTSUPP;
+	if (mask & ~IBV_SRQ_LIMIT || attr->srq_limit > rq_depth(rq))
+		return EINVAL;
+	if (mask & IBV_SRQ_LIMIT) {
+		engine_lock(dev);
+		rq_set_limit(rq, attr->srq_limit);
+		engine_unlock(dev);
+	}
+	return 0;
+}
+
 static int query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr)
 {
-	struct device_srq *srq = to_srq(ibsrq);
+	struct device *dev = to_device(ibsrq->context);
+	struct rq *rq = to_srq(ibsrq)->rq.rq;
 
+	engine_lock(dev);
 	*attr = (struct ibv_srq_attr){
-		.max_wr = rq_depth(srq->rq.rq),
-		.max_sge = rq_max_sge(srq->rq.rq),
+		.max_wr = rq_depth(rq),
+		.max_sge = rq_max_sge(rq),
+		.srq_limit = rq_limit(rq),
 	};
+	engine_unlock(dev);
 	return 0;
 }
 
 static int destroy_srq(struct ibv_srq *ibsrq)
 {
+	struct device *dev = to_device(ibsrq->context);
 	struct device_srq *srq = to_srq(ibsrq);
+	uint32_t n;
 
 	if (srq->n_users)
 		return EBUSY;
+	engine_lock(dev);
+	n = srq->n_async_events;
+	if (n)
+		n -= events_forget_async(dev, ibsrq);
+	engine_unlock(dev);
+	events_await_ack(&ibsrq->mutex, &ibsrq->cond, &ibsrq->events_completed, n);
 	to_pd(ibsrq->pd)->n_users--;
 	pthread_spin_destroy(&srq->rq.lock);
 	rq_destroy(srq->rq.rq);
@@ -264,6 +381,14 @@ static void init_ibv_qp(struct ibv_qp *ibqp, struct ibv_pd *pd,
 	pthread_cond_init(&ibqp->cond, NULL);
 }
 
+static void qp_notified(void *arg, enum ibv_event_type event)
+{
+	struct device_qp *qp = arg;
+
+	qp->n_async_events++;
+	events_send_async(to_device(qp->vqp.qp.context), event, &qp->vqp.qp);
+}
+
 static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
 {
 	struct device *dev = to_device(pd->context);
@@ -286,6 +411,8 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	qp = calloc(1, sizeof(*qp));
 	if (!qp)
 		return fail(-ENOMEM);
+	config.notify = qp_notified;
+	config.notify_arg = qp;
 	engine_lock(dev);
 	rc = qp_create(dev->engine, &config, &qp->qp);
 	engine_unlock(dev);
@@ -355,12 +482,17 @@ static int destroy_qp(struct ibv_qp *ibqp)
 {
 	struct device *dev = to_device(ibqp->context);
 	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
+	uint32_t n;
 
 	lock_cqs(ibqp);
 	engine_lock(dev);
 	qp_destroy(qp->qp);
+	n = qp->n_async_events;
+	if (n)
+		n -= events_forget_async(dev, ibqp);
 	engine_unlock(dev);
 	unlock_cqs(ibqp);
+	events_await_ack(&ibqp->mutex, &ibqp->cond, &ibqp->events_completed, n);
 	count_users(ibqp, -1);
 	pthread_spin_destroy(&qp->rq.lock);
 	pthread_cond_destroy(&ibqp->cond);
@@ -375,8 +507,11 @@ const struct verbs_context_ops object_ops = {
 	.reg_mr = reg_mr,
 	.dereg_mr = dereg_mr,
 	.create_cq = create_cq,
+	.resize_cq = resize_cq,
+	.req_notify_cq = req_notify_cq,
 	.destroy_cq = destroy_cq,
 	.create_srq = create_srq,
+	.modify_srq = modify_srq,
 	.query_srq = query_srq,
 	.destroy_srq = destroy_srq,
 	.create_ah = create_ah,

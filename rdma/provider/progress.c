@@ -7,6 +7,9 @@
  * raise: while it moves, the thread naps; when it stood still over a nap, the thread
  * sleeps on the link's descriptor until a packet comes or a timer is due. So an idle
  * device costs nothing, and a busy one a look every NAP_NS.
+ *
+ * Who waits for events polls as well, whenever one came. So the thread does not nap while
+ * a completion queue is armed or was armed since its last look.
  */
 #include "provider_priv.h"
 
@@ -72,7 +75,10 @@ static int run_once(struct device *dev, const struct cq *cq)
 {
 	int n = dev->link->ops->recv(dev->link, dev->rx, LINK_BURST);
 	uint64_t now = now_ns();
+	bool holds = n == LINK_BURST;
 
+	if (holds != atomic_load_explicit(&dev->link_holds, memory_order_relaxed))
+		atomic_store(&dev->link_holds, holds);
 	if (!n && now < atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed))
 		return 0;
 	engine_lock(dev);
@@ -88,7 +94,27 @@ void progress(struct device *dev, const struct cq *cq)
 	if (pthread_mutex_trylock(&dev->rx_lock))
 		return;
 	run_once(dev, cq);
+	/* Who polled may go to sleep on what was completed; the descriptor does not tell
+	 * the thread of the rest. Pairs with sleep_until_needed(). */
+	if (unlikely(atomic_load_explicit(&dev->link_holds, memory_order_relaxed)) &&
+		atomic_load(&dev->sleeps_until_ns))
+		wake(dev);
 	pthread_mutex_unlock(&dev->rx_lock);
+}
+
+void progress_arm(struct device *dev)
+{
+	atomic_fetch_add(&dev->n_armed, 1);
+	atomic_fetch_add(&dev->n_arms, 1);
+	/* Pairs with nap(): either it sees what was counted, or this sees that it naps.
+	 */
+	if (atomic_load(&dev->naps))
+		wake(dev);
+}
+
+void progress_disarm(struct device *dev)
+{
+	atomic_fetch_sub(&dev->n_armed, 1);
 }
 
 /* Sleep until woken, @until_ns, or (with @packets) a packet. */
@@ -124,21 +150,34 @@ static void sleep_until_needed(struct device *dev)
 	 * sees its deadline. */
 	deadline = atomic_load(&dev->deadline_ns);
 	atomic_store(&dev->sleeps_until_ns, deadline);
-	thread_sleep(dev, deadline, true);
+	if (!atomic_load(&dev->link_holds))
+		thread_sleep(dev, deadline, true);
 	atomic_store(&dev->sleeps_until_ns, 0);
+}
+
+static void nap(struct device *dev)
+{
+	atomic_store(&dev->naps, true);
+	if (!atomic_load(&dev->n_armed))
+		thread_sleep(dev, now_ns() + NAP_NS, false);
+	atomic_store(&dev->naps, false);
 }
 
 static void *thread_main(void *arg)
 {
 	struct device *dev = arg;
-	uint64_t seen = 0;
+	uint64_t polls_seen = 0;
+	uint32_t arms_seen = 0;
 
 	while (!atomic_load(&dev->stop)) {
 		uint64_t polls = atomic_load(&dev->n_polls);
+		uint32_t arms = atomic_load(&dev->n_arms);
+		bool polled = polls != polls_seen, waited_for = arms != arms_seen;
 
-		if (polls != seen) {
-			seen = polls;
-			thread_sleep(dev, now_ns() + NAP_NS, false);
+		polls_seen = polls;
+		arms_seen = arms;
+		if (polled && !waited_for && !atomic_load(&dev->n_armed)) {
+			nap(dev);
 			continue;
 		}
 		pthread_mutex_lock(&dev->rx_lock);

@@ -22,6 +22,7 @@
 
 #include "rdma/engine/engine.h"
 #include "rdma/engine/qp.h"
+#include "events.h"
 
 #define PROVIDER_NAME	 "vrdma" /* tells our devices from others' */
 #define DEVICE_ABI	 1	 /* of the tree that vrdma-run makes */
@@ -42,6 +43,11 @@ struct device {
 	struct link_burst burst; /* being sent; under lock */
 	uint32_t next_pd;	 /* under lock */
 
+	/* events.c, under lock: */
+	struct event_queue comp_events, async_events; /* that wait to be sent */
+	_Atomic uint32_t n_events_waiting;	      /* in both */
+	uint64_t events_lost;			      /* for want of memory */
+
 	pthread_mutex_t rx_lock;
 	struct link_rx rx[LINK_BURST]; /* under rx_lock */
 
@@ -49,6 +55,10 @@ struct device {
 	_Atomic uint64_t deadline_ns;	  /* engine_deadline() as of the last unlock */
 	_Atomic uint64_t n_polls;	  /* grows while somebody polls */
 	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
+	_Atomic uint32_t n_arms;  /* grows when somebody is to wait for an event */
+	_Atomic uint32_t n_armed; /* queues that are to tell */
+	_Atomic bool link_holds;	  /* packets that its descriptor does not tell of */
+	_Atomic bool naps;	  /* the thread, which does not look at packets */
 	_Atomic bool stop;
 	int wake_fd;
 	pthread_t thread;
@@ -76,6 +86,9 @@ struct device_cq {
 	struct cq *cq;
 	pthread_spinlock_t lock;
 	_Atomic int n_users;
+	bool armed;		/* it counts in device.n_armed; under device.lock */
+	uint32_t n_comp_events; /* sent; under device.lock */
+	uint32_t n_async_events;
 };
 
 /* A receive queue, of a queue pair or shared, and its producers' lock. */
@@ -88,6 +101,7 @@ struct device_srq {
 	struct verbs_srq vsrq;
 	struct device_rq rq;
 	_Atomic int n_users;
+	uint32_t n_async_events; /* sent; under device.lock */
 };
 
 struct device_qp {
@@ -95,6 +109,7 @@ struct device_qp {
 	struct qp *qp;
 	struct device_rq rq; /* unused with an SRQ */
 	bool sq_sig_all;
+	uint32_t n_async_events; /* sent; under device.lock */
 };
 
 static inline struct device *to_device(struct ibv_context *ctx)
@@ -122,7 +137,14 @@ void engine_unlock(struct device *dev);
  */
 void progress(struct device *dev, const struct cq *cq);
 
-/* objects.c, datapath.c: the verbs */
+/* Under lock: a completion queue of @dev begins, or ceases, to be armed. The thread does
+ * the work for who waits for it.
+ */
+void progress_arm(struct device *dev);
+void progress_disarm(struct device *dev);
+
+/* objects.c, datapath.c, events.c: the verbs */
+extern const struct verbs_context_ops event_ops;
 extern const struct verbs_context_ops object_ops;
 extern const struct verbs_context_ops datapath_ops;
 

@@ -4,6 +4,8 @@
  * vrdma-run preloads it into every program that the command starts, so it links nothing
  * but libc.
  */
+#include "rdma/provider/comp_channel.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/netlink.h>
@@ -23,4 +25,12 @@ int socket(int domain, int type, int protocol)
 	if (!next)
 		next = (int (*)(int, int, int))dlsym(RTLD_NEXT, "socket");
 	return next(domain, type, protocol);
+}
+
+/* libibverbs would ask the device's command descriptor, which is /dev/null. There are no
+ * other devices than ours here (see above, and vrdma-run's tree).
+ */
+struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *ctx)
+{
+	return comp_channel_create(ctx);
 }

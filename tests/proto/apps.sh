@@ -99,14 +99,27 @@ main()
 	devinfo
 	for test in rc srq; do
 		pair "ibv_${test}_pingpong" -g 0 -n 200 -c
+		pair "ibv_${test}_pingpong" -g 0 -n 200 -c -e
 	done
 	for test in uc ud; do
 		pair "ibv_${test}_pingpong" -g 0 -n 200
+		pair "ibv_${test}_pingpong" -g 0 -n 200 -e
 	done
 	# -F: a CPU whose frequency moves is no error
-	for test in ib_send_lat ib_send_bw ib_write_lat ib_write_bw; do
-		pair "$test" -F -x 0 "${SIZES[@]}" -n 20
+	for test in send write read; do
+		pair "ib_${test}_lat" -F -x 0 "${SIZES[@]}" -n 20
+		pair "ib_${test}_bw" -F -x 0 "${SIZES[@]}" -n 20
 	done
+	for test in CMP_AND_SWAP FETCH_AND_ADD; do
+		pair ib_atomic_lat -F -x 0 -A "$test" -n 20
+		pair ib_atomic_bw -F -x 0 -A "$test" -n 20
+	done
+	pair ib_send_bw -F -x 0 -c UC "${SIZES[@]}" -n 20
+	pair ib_write_bw -F -x 0 -c UC "${SIZES[@]}" -n 20
+	pair ib_send_lat -F -x 0 -c UD -s 2000 -n 20
+	pair ib_send_bw -F -x 0 -c UD -s 2000 -n 20
+	pair ib_send_lat -F -x 0 -s 2000 -n 20 -e
+	pair ib_send_bw -F -x 0 -s 70000 -n 20 -b -e
 	pair ib_write_bw -F -x 0 -q 16 -s 4096 -n 100
 
 	echo "$N pairs, $FAILED failed"

@@ -3,8 +3,9 @@
  * The userspace device through the public libibverbs API alone: two devices of this
  * process, on two loopback addresses, over real UDP sockets. Also for IPv6.
  */
+#include "verbs_end.h"
+
 #include "lib/util.h"
-#include "rdma/include/vrdma.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,161 +21,28 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define MSG   (256u << 10)
-#define DEPTH 64
-
-struct end {
-	struct ibv_context *ctx;
-	struct ibv_pd *pd;
-	struct ibv_cq *scq, *rcq;
-	struct ibv_srq *srq;
-	struct ibv_qp *qp;
-	struct ibv_mr *mr;
-	uint8_t *buf;
-	union ibv_gid gid;
-	uint32_t psn;
-};
-
-static void end_open(struct end *e, const char *addr)
-{
-	struct vrdma_attr attr = {.addr = addr};
-	struct ibv_srq_init_attr srq = {.attr = {.max_wr = DEPTH, .max_sge = 2}};
-	struct ibv_qp_init_attr qp = {
-		.qp_type = IBV_QPT_RC,
-		.cap = {.max_send_wr = DEPTH, .max_send_sge = 4, .max_inline_data = 64},
-	};
-	struct ibv_port_attr port;
-
-	memset(e, 0, sizeof(*e));
-	e->ctx = vrdma_open_device(&attr);
-	assert_non_null(e->ctx);
-	e->pd = ibv_alloc_pd(e->ctx);
-	assert_non_null(e->pd);
-	e->scq = ibv_create_cq(e->ctx, DEPTH, NULL, NULL, 0);
-	e->rcq = ibv_create_cq(e->ctx, DEPTH, NULL, NULL, 0);
-	e->srq = ibv_create_srq(e->pd, &srq);
-	assert_non_null(e->srq);
-	qp.send_cq = e->scq;
-	qp.recv_cq = e->rcq;
-	qp.srq = e->srq;
-	e->qp = ibv_create_qp(e->pd, &qp);
-	assert_non_null(e->qp);
-	e->buf = calloc(1, MSG);
-	e->mr = ibv_reg_mr(e->pd, e->buf, MSG, IBV_ACCESS_LOCAL_WRITE);
-	assert_non_null(e->mr);
-	assert_int_equal(ibv_query_gid(e->ctx, 1, 0, &e->gid), 0);
-	assert_int_equal(ibv_query_port(e->ctx, 1, &port), 0);
-	assert_int_equal(port.link_layer, IBV_LINK_LAYER_ETHERNET);
-	assert_int_equal(port.active_mtu, IBV_MTU_4096); /* lo has 64 KiB */
-	e->psn = e->qp->qp_num;
-}
-
-static void end_close(struct end *e)
-{
-	/* what others are built on can't go first */
-	assert_int_equal(ibv_destroy_srq(e->srq), EBUSY);
-	assert_int_equal(ibv_destroy_cq(e->scq), EBUSY);
-	assert_int_equal(ibv_dealloc_pd(e->pd), EBUSY);
-	assert_int_equal(ibv_destroy_qp(e->qp), 0);
-	assert_int_equal(ibv_destroy_srq(e->srq), 0);
-	assert_int_equal(ibv_destroy_cq(e->scq), 0);
-	assert_int_equal(ibv_destroy_cq(e->rcq), 0);
-	assert_int_equal(ibv_dereg_mr(e->mr), 0);
-	assert_int_equal(ibv_dealloc_pd(e->pd), 0);
-	assert_int_equal(ibv_close_device(e->ctx), 0);
-	free(e->buf);
-}
-
-static void end_connect(struct end *e, const struct end *peer)
-{
-	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
-		.port_num = 1,
-		.path_mtu = IBV_MTU_4096,
-		.dest_qp_num = peer->qp->qp_num,
-		.rq_psn = peer->psn,
-		.sq_psn = e->psn,
-		.min_rnr_timer = 1,
-		.timeout = 14,
-		.retry_cnt = 7,
-		.rnr_retry = 7,
-		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = peer->gid}},
-	};
-
-	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-					 IBV_QP_ACCESS_FLAGS),
-		0);
-	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(
-		ibv_modify_qp(e->qp, &attr,
-			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-				IBV_QP_MIN_RNR_TIMER),
-		0);
-	attr.qp_state = IBV_QPS_RTS;
-	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-					 IBV_QP_MAX_QP_RD_ATOMIC),
-		0);
-	assert_int_equal(e->qp->state, IBV_QPS_RTS);
-}
-
-static void post_recv(struct end *e)
-{
-	struct ibv_sge sge = {(uintptr_t)e->buf, MSG, e->mr->lkey};
-	struct ibv_recv_wr wr = {.wr_id = 7, .sg_list = &sge, .num_sge = 1}, *bad;
-
-	assert_int_equal(ibv_post_srq_recv(e->srq, &wr, &bad), 0);
-}
-
-static void post_send(struct end *e, uint32_t size)
-{
-	struct ibv_sge sge = {(uintptr_t)e->buf, size, e->mr->lkey};
-	struct ibv_send_wr wr = {.wr_id = 8,
-				   .sg_list = &sge,
-				   .num_sge = 1,
-				   .opcode = IBV_WR_SEND,
-				   .send_flags = IBV_SEND_SIGNALED},
-			   *bad;
-
-	assert_int_equal(ibv_post_send(e->qp, &wr, &bad), 0);
-}
-
-static void wait_wc(struct ibv_cq *cq, struct ibv_wc *wc)
-{
-	uint64_t end = now_ns() + 10 * NSEC_PER_SEC;
-	int n;
-
-	while (!(n = ibv_poll_cq(cq, 1, wc)))
-		assert_true(now_ns() < end);
-	assert_int_equal(n, 1);
-	assert_int_equal(wc->status, IBV_WC_SUCCESS);
-}
-
 static void ping_pong(const char *a, const char *b)
 {
-	static const uint32_t sizes[] = {0, 1, 64, 4096, 4097, 65536 + 16, MSG};
+	static const uint32_t sizes[] = {0, 1, 64, 4096, 4097, 65536 + 16, END_MSG};
 	struct end e[2];
 	struct ibv_wc wc;
 
-	end_open(&e[0], a);
-	end_open(&e[1], b);
+	end_open(&e[0], a, NULL);
+	end_open(&e[1], b, NULL);
 	end_connect(&e[0], &e[1]);
 	end_connect(&e[1], &e[0]);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		for (int k = 0; k < 4; k++) {
 			struct end *from = &e[k & 1], *to = &e[!(k & 1)];
 
-			random_bytes(from->buf, MSG);
-			post_recv(to);
-			post_send(from, sizes[i]);
-			wait_wc(to->rcq, &wc);
+			random_bytes(from->buf, END_MSG);
+			end_post_recv(to);
+			end_post_send(from, sizes[i]);
+			end_wait_wc(to->rcq, &wc);
 			assert_int_equal(wc.byte_len, sizes[i]);
 			assert_int_equal(wc.wr_id, 7);
 			assert_memory_equal(to->buf, from->buf, sizes[i]);
-			wait_wc(from->scq, &wc);
+			end_wait_wc(from->scq, &wc);
 			assert_int_equal(wc.wr_id, 8);
 		}
 	}
@@ -202,13 +70,13 @@ static void loopback_ipv6(void **state)
 		print_message("skipped: no IPv6 here\n");
 		skip();
 	}
-	end_open(&e, "::1");
+	end_open(&e, "::1", NULL);
 	end_connect(&e, &e);
-	post_recv(&e);
-	post_send(&e, 10000);
-	wait_wc(e.rcq, &wc);
+	end_post_recv(&e);
+	end_post_send(&e, 10000);
+	end_wait_wc(e.rcq, &wc);
 	assert_int_equal(wc.byte_len, 10000);
-	wait_wc(e.scq, &wc);
+	end_wait_wc(e.scq, &wc);
 	end_close(&e);
 }
 
@@ -232,14 +100,14 @@ static void background_progress(void **state)
 	struct end e[2];
 	struct ibv_wc wc;
 
-	end_open(&e[0], "127.0.0.1");
-	end_open(&e[1], "127.0.0.2");
+	end_open(&e[0], "127.0.0.1", NULL);
+	end_open(&e[1], "127.0.0.2", NULL);
 	end_connect(&e[0], &e[1]);
 	end_connect(&e[1], &e[0]);
 	for (int i = 0; i < 20; i++) {
-		post_recv(&e[1]);
-		post_send(&e[0], 100000);
-		wait_wc(e[0].scq, &wc);
+		end_post_recv(&e[1]);
+		end_post_send(&e[0], 100000);
+		end_wait_wc(e[0].scq, &wc);
 	}
 	assert_int_equal(counter(e[1].ctx, "rx_send_messages"), 20);
 	for (int i = 0; i < 20; i++)
@@ -255,14 +123,14 @@ static void background_retry(void **state)
 	struct ibv_wc wc;
 	uint64_t end = now_ns() + 10 * NSEC_PER_SEC;
 
-	end_open(&e[0], "127.0.0.1");
-	end_open(&e[1], "127.0.0.2");
+	end_open(&e[0], "127.0.0.1", NULL);
+	end_open(&e[1], "127.0.0.2", NULL);
 	end_connect(&e[0], &e[1]);
 	end_connect(&e[1], &e[0]);
-	post_send(&e[0], 5);
+	end_post_send(&e[0], 5);
 	while (counter(e[0].ctx, "rx_naks_rnr") < 3)
 		assert_true(now_ns() < end);
-	post_recv(&e[1]);
+	end_post_recv(&e[1]);
 	while (counter(e[0].ctx, "rx_acks") == 0)
 		assert_true(now_ns() < end);
 	assert_int_equal(ibv_poll_cq(e[1].rcq, 1, &wc), 1);
@@ -283,8 +151,8 @@ static void *pump_sends(void *arg)
 	int posted = 0, done = 0;
 
 	while (done < p->n) {
-		while (posted < p->n && posted - done < DEPTH / 2) {
-			post_send(p->e, 3000);
+		while (posted < p->n && posted - done < END_DEPTH / 2) {
+			end_post_send(p->e, 3000);
 			posted++;
 		}
 		done += ibv_poll_cq(p->e->scq, 1, &wc);
@@ -300,13 +168,13 @@ static void threads(void **state)
 	int got[2] = {0};
 	struct ibv_wc wc;
 
-	end_open(&e[0], "127.0.0.1");
-	end_open(&e[1], "127.0.0.2");
+	end_open(&e[0], "127.0.0.1", NULL);
+	end_open(&e[1], "127.0.0.2", NULL);
 	end_connect(&e[0], &e[1]);
 	end_connect(&e[1], &e[0]);
 	for (int i = 0; i < 2; i++) {
-		for (int k = 0; k < DEPTH; k++)
-			post_recv(&e[i]);
+		for (int k = 0; k < END_DEPTH; k++)
+			end_post_recv(&e[i]);
 		p[i] = (struct pump){&e[i], 5000};
 		pthread_create(&t[i], NULL, pump_sends, &p[i]);
 	}
@@ -316,7 +184,7 @@ static void threads(void **state)
 				assert_int_equal(wc.status, IBV_WC_SUCCESS);
 				assert_int_equal(wc.byte_len, 3000);
 				got[i]++;
-				post_recv(&e[i]);
+				end_post_recv(&e[i]);
 			}
 		}
 	}
