@@ -28,8 +28,8 @@ usage()
 	RoCE verbs carried it; writes both to build/demo/result.json.
 
 	  --native       no guests: the nodes' own network stacks talk
-	  --device NAME  verbs device of both nodes (default: udp, the userspace
-	                 one), or NAME,NAME for one each
+	  --device NAME  a real verbs device (ibv_devices lists them) instead of
+	                 the userspace one; NAME,NAME: one for each node
 	  --keep         leave the nodes running
 	  --stop         end what --keep left running
 	  --name NAME    another name for namespaces and files (default: demo)
@@ -139,6 +139,41 @@ addr()
 	esac
 }
 
+# device_of NODE
+device_of()
+{
+	case $1 in
+	a) echo "${DEVICE%,*}" ;;
+	b) echo "${DEVICE#*,}" ;;
+	esac
+}
+
+# netdev_of DEVICE - the network interface of a verbs device's first port
+netdev_of()
+{
+	[ -d "/sys/class/infiniband/$1" ] || die "there is no device $1"
+	cat "/sys/class/infiniband/$1/ports/1/gid_attrs/ndevs/0" 2>/dev/null ||
+		die "$1 has no Ethernet interface"
+}
+
+# A real device is shared by both nodes and stays where it is; each gets an interface
+# of its own on top of it, whose address the device offers as a GID.
+make_links()
+{
+	local node netdev
+
+	if [ "$DEVICE" = udp ]; then
+		ip link add under0 mtu 9000 netns "$(ns_of a)" type veth \
+			peer name under0 mtu 9000 netns "$(ns_of b)"
+		return
+	fi
+	for node in a b; do
+		netdev=$(netdev_of "$(device_of $node)")
+		ip link add link "$netdev" name under0 netns "$(ns_of $node)" \
+			type macvlan mode bridge
+	done
+}
+
 make_network()
 {
 	local node
@@ -147,8 +182,7 @@ make_network()
 		ip netns add "$(ns_of $node)"
 		ip -n "$(ns_of $node)" link set lo up
 	done
-	ip link add under0 mtu 9000 netns "$(ns_of a)" type veth \
-		peer name under0 mtu 9000 netns "$(ns_of b)"
+	make_links
 	for node in a b; do
 		ip -n "$(ns_of $node)" address add "$(addr $node under)/24" dev under0
 		ip -n "$(ns_of $node)" link set under0 up
@@ -158,15 +192,12 @@ make_network()
 # start_node NODE PEER - one poll thread each, on CPUs of their own
 start_node()
 {
-	local cpus=1 device=${DEVICE%,*}
+	local cpus=1
 
-	if [ "$1" = b ]; then
-		[ "$(nproc)" = 1 ] || cpus=2
-		device=${DEVICE#*,}
-	fi
+	[ "$1" = a ] || [ "$(nproc)" = 1 ] || cpus=2
 	# Its daemons must not inherit our lock.
 	on "$1" "$VRDMA_ROOT/scripts/start-vrdma.sh" "$1" "$(addr "$1" bridge)/16" \
-		"$(addr "$2" under)" --device "$device" --cpus $cpus --run-dir "$RUN" 7>&-
+		"$(addr "$2" under)" --device "$(device_of "$1")" --cpus $cpus --run-dir "$RUN" 7>&-
 }
 
 ping_once()

@@ -553,6 +553,14 @@ remove_run_dirs()
 	fi
 }
 
+# show_reason - the driver's own words if it has any, else the log's last complaints
+show_reason()
+{
+	grep -h -F '|dpdk|ERR|vrdma' "$OVS_DAEMON_LOG" 2>/dev/null | tail -n 1 | cut -d '|' -f 5- >&2
+	[ "${PIPESTATUS[0]}" -ne 0 ] || return 0
+	grep -h -E '\|(WARN|ERR|EMER)\|' "$OVS_DAEMON_LOG" 2>/dev/null | tail -n 5 >&2 || true
+}
+
 # A start that fails takes back what it made, but leaves a node alone that was
 # there before.
 start_failed()
@@ -560,7 +568,7 @@ start_failed()
 	local rc=$?
 
 	[ $rc -ne 0 ] || return 0
-	[ ! -r "$OVS_DAEMON_LOG" ] || grep -E '\|(WARN|ERR|EMER)\|' "$OVS_DAEMON_LOG" | tail -5 >&2 || true
+	show_reason
 	if [ "$FRESH" = yes ]; then
 		take_down
 	fi

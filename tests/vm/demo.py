@@ -158,7 +158,7 @@ class Demo(unittest.TestCase):
     def test_6_no_such_device(self):
         done = demo("--native", "--device", "nosuch0")
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn("nosuch0", done.stderr)
+        self.assertIn("there is no device nosuch0", done.stderr)
         self.assert_nothing_left()
 
 
