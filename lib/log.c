@@ -17,7 +17,8 @@ static void stderr_sink(enum log_level level, const char *module, const char *ms
 	fprintf(stderr, "vrdma: %s: %s: %s\n", level_names[level], module, msg);
 }
 
-static log_sink *current_sink = stderr_sink;
+/* Atomic: a DPDK port may be added while the threads of others log. */
+static log_sink *_Atomic current_sink = stderr_sink;
 static _Atomic int current_level = -1; /* not known yet */
 
 void log_set_sink(log_sink *sink)
