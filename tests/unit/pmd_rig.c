@@ -245,6 +245,32 @@ unsigned rig_receive(
 	return got;
 }
 
+static void show_statistics(uint16_t port)
+{
+	struct rte_eth_xstat_name names[STATS_MAX];
+	struct rte_eth_xstat stats[STATS_MAX];
+	int n = rte_eth_xstats_get_names(port, names, STATS_MAX);
+
+	if (rte_eth_xstats_get(port, stats, STATS_MAX) != n)
+		return;
+	for (int i = 0; i < n; i++)
+		if (stats[i].value)
+			printf("port %u: %s %lu\n", port, names[i].name,
+				(unsigned long)stats[i].value);
+}
+
+void rig_expect(uint16_t port, struct rte_mbuf **pkts, unsigned n)
+{
+	unsigned got = rig_receive(port, pkts, n, RIG_TIMEOUT * 1000);
+	uint16_t each;
+
+	if (got == n)
+		return;
+	RTE_ETH_FOREACH_DEV(each)
+	show_statistics(each);
+	fail_msg("port %u received %u frames of %u", port, got, n);
+}
+
 void rig_send(uint16_t port, struct rte_mbuf **pkts, unsigned n)
 {
 	assert_int_equal(rte_eth_tx_burst(port, 0, pkts, (uint16_t)n), n);

@@ -51,6 +51,9 @@ void rig_check_sums(uint16_t port);
 unsigned rig_receive(
 	uint16_t port, struct rte_mbuf **pkts, unsigned n, unsigned timeout_ms);
 
+/** rig_expect() - exactly @n frames, in good time; or fail and show all statistics */
+void rig_expect(uint16_t port, struct rte_mbuf **pkts, unsigned n);
+
 /** rig_send() - hand frames to a port; it takes them all */
 void rig_send(uint16_t port, struct rte_mbuf **pkts, unsigned n);
 
