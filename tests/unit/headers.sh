@@ -24,7 +24,7 @@ while read -r header; do
 		echo "$header does not compile alone"
 		failed=$((failed + 1))
 	fi
-done < <(find lib rdma pmd include tests -name '*.h' 2>/dev/null | sort)
+done < <(find lib rdma pmd ivshmem include tests -name '*.h' 2>/dev/null | sort)
 
 echo "$n headers, $failed failed"
 [ "$n" -gt 0 ] && [ "$failed" = 0 ]
