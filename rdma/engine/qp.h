@@ -59,6 +59,19 @@ void qp_query(const struct qp *qp, struct ibv_qp_attr *attr);
 int qp_post_send(
 	struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah);
 
+/** struct qp_sq_mark - what was posted last */
+struct qp_sq_mark {
+	uint32_t head;
+	uint32_t next_psn;
+};
+
+/** qp_sq_mark(), qp_sq_rollback() - forget what was posted since the mark was taken. No
+ * other function of the engine may be called in between. In the error state there is
+ * nothing to forget, as what was posted has completed at once.
+ */
+struct qp_sq_mark qp_sq_mark(const struct qp *qp);
+void qp_sq_rollback(struct qp *qp, struct qp_sq_mark mark);
+
 /** qp_flush_rq() - complete posted buffers with IBV_WC_WR_FLUSH_ERR when the queue pair
  * is in the error state; to be called after rq_post() on a queue pair's own queue
  */

@@ -139,3 +139,16 @@ int qp_post_send(
 		engine_schedule(qp);
 	return 0;
 }
+
+struct qp_sq_mark qp_sq_mark(const struct qp *qp)
+{
+	return (struct qp_sq_mark){qp->req.head, qp->req.next_psn};
+}
+
+void qp_sq_rollback(struct qp *qp, struct qp_sq_mark mark)
+{
+	if (qp->state == IBV_QPS_ERR || qp->state == IBV_QPS_SQE)
+		return;
+	qp->req.head = mark.head;
+	qp->req.next_psn = mark.next_psn;
+}

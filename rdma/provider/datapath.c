@@ -21,25 +21,50 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 	return got;
 }
 
+/* Under the device's lock. @bad_wr: set if one can't be posted. 0 or negative errno */
+static int post_sends(
+	struct device_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
+{
+	for (; wr; wr = wr->next) {
+		const struct ibv_ah_attr *ah = NULL;
+		bool is_ud = qp->vqp.qp.qp_type == IBV_QPT_UD;
+		int rc;
+
+		if (is_ud && wr->wr.ud.ah)
+			ah = &container_of(wr->wr.ud.ah, struct device_ah, ibv)->attr;
+		rc = is_ud && !ah ? -EINVAL : qp_post_send(qp->qp, wr, ah);
+		if (rc) {
+			*bad_wr = wr;
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int post_send(
 	struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
 {
-	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
 	struct device *dev = to_device(ibqp->context);
-	int rc = 0;
+	int rc;
 
 	engine_lock(dev);
-	for (; wr; wr = wr->next) {
-		const struct ibv_ah_attr *ah = NULL;
+	rc = post_sends(container_of(ibqp, struct device_qp, vqp.qp), wr, bad_wr);
+	engine_unlock(dev);
+	return -rc;
+}
 
-		if (ibqp->qp_type == IBV_QPT_UD)
-			ah = &container_of(wr->wr.ud.ah, struct device_ah, ibv)->attr;
-		rc = qp_post_send(qp->qp, wr, ah);
-		if (rc) {
-			*bad_wr = wr;
-			break;
-		}
-	}
+int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr)
+{
+	struct device *dev = to_device(qp->vqp.qp.context);
+	struct ibv_send_wr *bad_wr;
+	struct qp_sq_mark mark;
+	int rc;
+
+	engine_lock(dev);
+	mark = qp_sq_mark(qp->qp);
+	rc = post_sends(qp, wr, &bad_wr);
+	if (rc)
+		qp_sq_rollback(qp->qp, mark);
 	engine_unlock(dev);
 	return -rc;
 }

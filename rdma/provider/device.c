@@ -169,6 +169,9 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct link *link,
 	verbs_set_ops(&dev->vctx, &object_ops);
 	verbs_set_ops(&dev->vctx, &datapath_ops);
 	verbs_set_ops(&dev->vctx, &event_ops);
+	verbs_set_ops(&dev->vctx, &cq_ex_ops);
+	verbs_set_ops(&dev->vctx, &qp_ex_ops);
+	dev->vctx.create_cq_ex = device_create_cq_ex;
 	rc = engine_create(&dev->engine);
 	if (rc)
 		goto err_context;

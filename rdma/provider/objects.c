@@ -494,6 +494,7 @@ static int destroy_qp(struct ibv_qp *ibqp)
 	unlock_cqs(ibqp);
 	events_await_ack(&ibqp->mutex, &ibqp->cond, &ibqp->events_completed, n);
 	count_users(ibqp, -1);
+	qp_ex_destroy(qp);
 	pthread_spin_destroy(&qp->rq.lock);
 	pthread_cond_destroy(&ibqp->cond);
 	pthread_mutex_destroy(&ibqp->mutex);

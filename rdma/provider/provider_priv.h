@@ -89,6 +89,7 @@ struct device_cq {
 	bool armed;		/* it counts in device.n_armed; under device.lock */
 	uint32_t n_comp_events; /* sent; under device.lock */
 	uint32_t n_async_events;
+	struct ibv_wc wc; /* cq_ex.c: the current completion; under lock */
 };
 
 /* A receive queue, of a queue pair or shared, and its producers' lock. */
@@ -109,6 +110,7 @@ struct device_qp {
 	struct qp *qp;
 	struct device_rq rq; /* unused with an SRQ */
 	bool sq_sig_all;
+	struct wr_stage *stage; /* qp_ex.c; or NULL */
 	uint32_t n_async_events; /* sent; under device.lock */
 };
 
@@ -143,7 +145,19 @@ void progress(struct device *dev, const struct cq *cq);
 void progress_arm(struct device *dev);
 void progress_disarm(struct device *dev);
 
-/* objects.c, datapath.c, events.c: the verbs */
+/* cq_ex.c: what libibverbs puts into the contexts that it opens itself */
+struct ibv_cq_ex *device_create_cq_ex(
+	struct ibv_context *ctx, struct ibv_cq_init_attr_ex *init);
+
+/* qp_ex.c */
+void qp_ex_destroy(struct device_qp *qp);
+
+/* datapath.c: post a list, or none of it if one is wrong. Return: 0 or errno */
+int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr);
+
+/* The verbs: cq_ex.c, qp_ex.c, events.c, objects.c, datapath.c */
+extern const struct verbs_context_ops cq_ex_ops;
+extern const struct verbs_context_ops qp_ex_ops;
 extern const struct verbs_context_ops event_ops;
 extern const struct verbs_context_ops object_ops;
 extern const struct verbs_context_ops datapath_ops;

@@ -105,6 +105,7 @@ main()
 		pair "ibv_${test}_pingpong" -g 0 -n 200
 		pair "ibv_${test}_pingpong" -g 0 -n 200 -e
 	done
+	pair ibv_rc_pingpong -g 0 -n 200 -c -N # posts with ibv_wr_*
 	# -F: a CPU whose frequency moves is no error
 	for test in send write read; do
 		pair "ib_${test}_lat" -F -x 0 "${SIZES[@]}" -n 20

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define END_ACCESS \
+	(IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)
+
 void end_open(struct end *e, const char *addr, const struct end_config *config)
 {
 	static const struct end_config defaults;
@@ -45,8 +48,7 @@ void end_open(struct end *e, const char *addr, const struct end_config *config)
 	e->qp = config->create_qp ? config->create_qp(e, &qp) : ibv_create_qp(e->pd, &qp);
 	assert_non_null(e->qp);
 	e->buf = calloc(1, END_MSG);
-	e->mr = ibv_reg_mr(
-		e->pd, e->buf, END_MSG, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	e->mr = ibv_reg_mr(e->pd, e->buf, END_MSG, END_ACCESS | IBV_ACCESS_LOCAL_WRITE);
 	assert_non_null(e->mr);
 	assert_int_equal(ibv_query_gid(e->ctx, 1, 0, &e->gid), 0);
 	assert_int_equal(ibv_query_port(e->ctx, 1, &port), 0);
@@ -78,7 +80,9 @@ void end_connect(struct end *e, const struct end *peer)
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
-		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE,
+		.qp_access_flags = END_ACCESS,
+		.max_rd_atomic = 4,
+		.max_dest_rd_atomic = 4,
 		.path_mtu = IBV_MTU_4096,
 		.dest_qp_num = peer->qp->qp_num,
 		.rq_psn = peer->psn,
