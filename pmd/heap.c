@@ -87,38 +87,50 @@ static void region_add(struct heap *heap, uintptr_t start, uintptr_t end)
 	table_replace(heap, next, NULL);
 }
 
-static void region_remove(struct heap *heap, uint32_t at)
+static bool in_use(const struct heap_table *table, const struct ibv_mr *mr)
+{
+	for (uint32_t i = 0; i < table->n; i++)
+		if (table->region[i].mr == mr)
+			return true;
+	return false;
+}
+
+/* region_cut() - take [start, end) out of region @at, which it overlaps. What is left
+ * keeps the registration, as messages in flight name its key.
+ */
+static void region_cut(struct heap *heap, uint32_t at, uintptr_t start, uintptr_t end)
 {
 	const struct heap_table *table = table_now(heap);
-	struct heap_table *next = table_alloc(table->n - 1);
-	struct ibv_mr *mr = table->region[at].mr;
+	struct heap_table *next = table_alloc(table->n + 1);
+	struct heap_region region = table->region[at];
 
 	if (!next) {
+		/* No frame lies in memory that is gone, so nobody asks for it. */
 		log_write(LOG_LEVEL_ERR, MODULE,
 			"out of memory: a region stays registered");
 		return;
 	}
-	next->n = table->n - 1;
 	memcpy(next->region, table->region, at * sizeof(next->region[0]));
-	memcpy(next->region + at, table->region + at + 1,
-		(next->n - at) * sizeof(next->region[0]));
-	table_replace(heap, next, mr);
+	next->n = at;
+	if (region.start < start)
+		next->region[next->n++] =
+			(struct heap_region){region.start, start, region.lkey, region.mr};
+	if (region.end > end)
+		next->region[next->n++] =
+			(struct heap_region){end, region.end, region.lkey, region.mr};
+	memcpy(next->region + next->n, table->region + at + 1,
+		(table->n - at - 1) * sizeof(next->region[0]));
+	next->n += table->n - at - 1;
+	table_replace(heap, next, in_use(next, region.mr) ? NULL : region.mr);
 }
 
-/* range_free() - [start, end) goes: what is left of a region it cuts is registered anew
- */
 static void range_free(struct heap *heap, uintptr_t start, uintptr_t end)
 {
 	for (uint32_t i = table_now(heap)->n; i-- > 0;) {
-		struct heap_region region = table_now(heap)->region[i];
+		const struct heap_region *region = &table_now(heap)->region[i];
 
-		if (region.end <= start || region.start >= end)
-			continue;
-		region_remove(heap, i);
-		if (region.start < start)
-			region_add(heap, region.start, start);
-		if (region.end > end)
-			region_add(heap, end, region.end);
+		if (region->end > start && region->start < end)
+			region_cut(heap, i, start, end);
 	}
 }
 
@@ -197,8 +209,13 @@ void heap_destroy(struct heap *heap)
 
 	rte_mem_event_callback_unregister(heap->name, heap);
 	retired_free(heap, true);
-	for (uint32_t i = 0; i < table->n; i++)
-		ibv_dereg_mr(table->region[i].mr);
+	for (uint32_t i = 0; i < table->n; i++) {
+		struct ibv_mr *mr = table->region[i].mr;
+
+		table->region[i].mr = NULL;
+		if (!in_use(table, mr))
+			ibv_dereg_mr(mr);
+	}
 	free(table);
 	pthread_mutex_destroy(&heap->lock);
 }

@@ -7,6 +7,9 @@
  * A sender finds it by heap_table() within a burst, in which it is online in @qsbr; what
  * is replaced is freed once no burst can see it any more.
  *
+ * A registration ends when all of its memory is gone. So a message in flight never loses
+ * its key: the memory of its frame is there until it is done.
+ *
  * Locking: heap.lock, taken inside DPDK's memory lock (the event callback holds that), so
  * nothing may be allocated from DPDK while heap.lock is held. Nothing waits for a grace
  * period here: memory may be freed by a sender in the middle of its burst.
