@@ -51,6 +51,11 @@ static void log_to_dpdk(enum log_level level, const char *module, const char *ms
 	rte_log(levels[level], (uint32_t)vrdma_logtype, "vrdma %s: %s\n", module, msg);
 }
 
+RTE_INIT(vrdma_log_init)
+{
+	log_set_sink(log_to_dpdk);
+}
+
 static struct port *port_of(const struct rte_eth_dev *eth)
 {
 	return eth->data->dev_private;
@@ -422,7 +427,6 @@ static int probe(struct rte_vdev_device *vdev)
 	struct args args;
 	int ret;
 
-	log_set_sink(log_to_dpdk);
 	if (rte_eal_process_type() != RTE_PROC_PRIMARY) {
 		log_write(LOG_LEVEL_ERR, MODULE, "%s: not in a secondary process", name);
 		return -ENOTSUP;
