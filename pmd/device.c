@@ -152,6 +152,22 @@ void device_close(struct device *dev)
 	ibv_close_device(dev->ctx);
 }
 
+int device_numa_node(const struct device *dev)
+{
+	char path[IBV_SYSFS_PATH_MAX + 32];
+	int node = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/device/numa_node", dev->ctx->device->ibdev_path);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	if (fscanf(file, "%d", &node) != 1)
+		node = -1;
+	fclose(file);
+	return node;
+}
+
 bool device_link(const struct device *dev, uint32_t *mbps)
 {
 	/* By the codes of ibv_query_port(3), each per lane. */

@@ -31,6 +31,9 @@ int device_open(const char *name, const char *local, struct device *dev, char *e
 	size_t err_size);
 void device_close(struct device *dev);
 
+/** device_numa_node() - the NUMA node that the device is attached to, or -1: not known */
+int device_numa_node(const struct device *dev);
+
 /** device_link() - is the port active, and its speed in Mb/s (0 when not known) */
 bool device_link(const struct device *dev, uint32_t *mbps);
 

@@ -309,32 +309,30 @@ static void init_ticks(struct port *port)
 	random_bytes(&port->macs.seed, sizeof(port->macs.seed));
 }
 
-/* port_make() - consumes @args; port_free() is due in any case */
-static int port_make(
-	struct port *port, struct rte_eth_dev_data *data, struct args *args, char *err)
+/* port_make() - consumes @args and @dev; port_free() is due in any case */
+static int port_make(struct port *port, struct rte_eth_dev_data *data, struct args *args,
+	const struct device *dev, char *err)
 {
 	int socket = data->numa_node, ret;
 
 	port->data = data;
 	port->args = *args;
+	port->dev = *dev;
 	port->txq.port = port;
 	pthread_mutex_init(&port->lock, NULL);
 	pthread_mutex_init(&port->admin_lock, NULL);
 	init_ticks(port);
 	atomic_store(&port->mtu, args->mtu);
+	port->max_sge = MIN((uint32_t)dev->attr.max_sge, CONN_SGE_MAX);
 	if (args->key[0]) {
 		port->has_key = true;
 		ret = hello_key_load(args->key, &port->key, err, ERR_SIZE);
 		if (ret)
 			return ret;
 	}
-	ret = device_open(args->device, args->local, &port->dev, err, ERR_SIZE);
-	if (ret)
-		return ret;
-	port->max_sge = MIN((uint32_t)port->dev.attr.max_sge, CONN_SGE_MAX);
 	ret = make_qsbr(port, socket);
 	if (!ret)
-		ret = heap_init(&port->heap, port->dev.pd, port->qsbr, data->name);
+		ret = heap_init(&port->heap, dev->pd, port->qsbr, data->name);
 	if (!ret)
 		ret = make_rx(port, socket);
 	if (!ret)
@@ -380,29 +378,35 @@ static const struct eth_dev_ops dev_ops = {
 	.xstats_reset = stats_reset,
 };
 
-/* make_ethdev() - consumes @args */
-static int make_ethdev(struct rte_vdev_device *vdev, struct args *args, char *err)
+/* numa_node() - where the port's memory is to lie: near the device, if DPDK has memory
+ * there
+ */
+static int numa_node(const struct device *dev)
 {
-	struct rte_eth_dev *eth;
-	struct port *port;
-	int ret;
+	struct rte_malloc_socket_stats stats;
+	int node = device_numa_node(dev);
 
-	if (vdev->device.numa_node == SOCKET_ID_ANY)
-		vdev->device.numa_node = (int)rte_socket_id();
-	eth = rte_eth_vdev_allocate(vdev, sizeof(struct port));
-	if (!eth) {
-		args_free(args);
-		snprintf(err, ERR_SIZE, "out of ports or memory");
-		return -ENOMEM;
+	if (node < 0 || rte_malloc_get_socket_stats(node, &stats) ||
+		!stats.heap_totalsz_bytes)
+		return (int)rte_socket_id();
+	return node;
+}
+
+static int add_ethdev(
+	struct rte_eth_dev *eth, struct args *args, const struct device *dev, char *err)
+{
+	struct port *port = port_of(eth);
+	int ret = port_make(port, eth->data, args, dev, err);
+
+	if (!ret) {
+		eth->data->mac_addrs =
+			rte_zmalloc("vrdma_mac", sizeof(struct rte_ether_addr), 0);
+		if (!eth->data->mac_addrs)
+			ret = -ENOMEM;
 	}
-	port = port_of(eth);
-	ret = port_make(port, eth->data, args, err);
-	if (ret)
-		goto err_port;
-	eth->data->mac_addrs = rte_zmalloc("vrdma_mac", sizeof(struct rte_ether_addr), 0);
-	if (!eth->data->mac_addrs) {
-		ret = -ENOMEM;
-		goto err_port;
+	if (ret) {
+		port_free(port);
+		return ret;
 	}
 	memcpy(eth->data->mac_addrs, port->args.mac, sizeof(port->args.mac));
 	eth->data->mtu = port->args.mtu;
@@ -413,10 +417,31 @@ static int make_ethdev(struct rte_vdev_device *vdev, struct args *args, char *er
 	telemetry_add(port);
 	rte_eth_dev_probing_finish(eth);
 	return 0;
+}
 
-err_port:
-	port_free(port);
-	rte_eth_dev_release_port(eth);
+/* make_ethdev() - consumes @args */
+static int make_ethdev(struct rte_vdev_device *vdev, struct args *args, char *err)
+{
+	struct rte_eth_dev *eth;
+	struct device dev;
+	int ret = device_open(args->device, args->local, &dev, err, ERR_SIZE);
+
+	if (ret) {
+		args_free(args);
+		return ret;
+	}
+	if (vdev->device.numa_node == SOCKET_ID_ANY)
+		vdev->device.numa_node = numa_node(&dev);
+	eth = rte_eth_vdev_allocate(vdev, sizeof(struct port));
+	if (!eth) {
+		device_close(&dev);
+		args_free(args);
+		snprintf(err, ERR_SIZE, "out of ports or memory");
+		return -ENOMEM;
+	}
+	ret = add_ethdev(eth, args, &dev, err);
+	if (ret)
+		rte_eth_dev_release_port(eth);
 	return ret;
 }
 
