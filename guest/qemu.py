@@ -101,6 +101,16 @@ def _network(args, accel, qemu_version):
             "-device", device]
 
 
+def _shared_memory(args):
+    """Return the options for the ivshmem device.
+
+    QEMU is the client, and ends at once if no server listens.
+    """
+    return ["-chardev", f"socket,id=ivshmem,path={_escape(args.ivshmem)}",
+            "-device", "ivshmem-doorbell,chardev=ivshmem,"
+            f"vectors={args.ivshmem_vectors}"]
+
+
 def _channels(fds):
     """Return the options for the virtio ports in @fds, {name: fd}."""
     options = ["-device", "virtio-serial-pci,id=ports"]
@@ -146,6 +156,8 @@ def command_line(args, machine, kernel, fds):
     argv += _channels(ports)
     if args.vhost_user:
         argv += _network(args, accel, machine["qemu"])
+    if args.ivshmem:
+        argv += _shared_memory(args)
     return argv
 
 

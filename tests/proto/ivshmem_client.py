@@ -15,7 +15,7 @@ import struct
 import subprocess
 import time
 
-PATIENCE = 60   # seconds until a test is given up
+PATIENCE = 120   # seconds until a test is given up
 
 
 def wait_until(condition, what):
