@@ -119,6 +119,7 @@ struct responder {
 	struct rq_wqe *wqe;
 	struct sge_cursor at; /* in wqe's pieces */
 	uint64_t received;    /* bytes of the message so far */
+	uint8_t sl;	      /* of a datagram's completion, see unreliable.c */
 	uint64_t write_va;
 	uint32_t write_rkey;
 	uint32_t write_len;

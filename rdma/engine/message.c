@@ -42,8 +42,10 @@ void message_complete(
 		wc.wc_flags |= IBV_WC_WITH_IMM;
 		wc.imm_data = pkt->imm_be;
 	}
-	if (flags & WIRE_HAS_DETH)
+	if (flags & WIRE_HAS_DETH) {
 		wc.wc_flags |= IBV_WC_GRH;
+		wc.sl = resp->sl;
+	}
 	resp->have_wqe = false;
 	qp_complete_recv(qp, &wc, pkt && pkt->solicited);
 }

@@ -9,6 +9,12 @@
 
 #define GRH_SIZE 40
 
+/* What a datagram came in, as its completion tells (annex A17.4.5.1). Where is not in
+ * the specification; as in Mellanox' devices it is wc.sl: a UDP header, and IPv6 or IPv4.
+ * UCX 1.13 drops datagrams otherwise.
+ */
+enum { SL_UDP = 8, SL_IPV6 = 1, SL_IPV4 = 2 };
+
 /* A packet of UC that does not follow on: its message is lost, and its buffer is kept for
  * the next one (9.8.2.2).
  */
@@ -58,20 +64,26 @@ static uint16_t ip_checksum(const uint8_t *hdr)
 	return (uint16_t) ~(sum + (sum >> 16));
 }
 
+static bool came_by_ipv4(const struct link_rx *rx)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return !memcmp(rx->sgid, mapped, sizeof(mapped));
+}
+
 /*
  * What stands in front of a datagram's data: the IPv6 header, or 20 zero bytes and the
  * IPv4 header (annex A17.4.5.2). Its source and destination are as received; the rest is
  * made up, as a socket does not tell.
  */
-static void make_grh(const struct link_rx *rx, uint8_t grh[GRH_SIZE])
+static void make_grh(const struct link_rx *rx, bool is_ipv4, uint8_t grh[GRH_SIZE])
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	uint32_t udp_len = 8 + rx->len + WIRE_ICRC_SIZE;
 	uint8_t *ip = grh + 20;
 	uint16_t sum;
 
 	memset(grh, 0, GRH_SIZE);
-	if (memcmp(rx->sgid, mapped, sizeof(mapped))) {
+	if (!is_ipv4) {
 		grh[0] = 0x60;
 		grh[4] = (uint8_t)(udp_len >> 8);
 		grh[5] = (uint8_t)udp_len;
@@ -100,6 +112,7 @@ static void input_ud(struct qp *qp, const struct wire_packet *pkt, uint32_t flag
 {
 	struct responder *resp = &qp->resp;
 	struct engine_stats *stats = &qp->engine->stats;
+	bool is_ipv4 = came_by_ipv4(rx);
 	enum ibv_wc_status status;
 	uint8_t grh[GRH_SIZE];
 
@@ -112,7 +125,8 @@ static void input_ud(struct qp *qp, const struct wire_packet *pkt, uint32_t flag
 		return;
 	}
 	message_begin(resp, pkt, flags);
-	make_grh(rx, grh);
+	resp->sl = SL_UDP | (is_ipv4 ? SL_IPV4 : SL_IPV6);
+	make_grh(rx, is_ipv4, grh);
 	status = message_scatter(qp, grh, GRH_SIZE);
 	if (status == IBV_WC_SUCCESS)
 		status = message_scatter(qp, pkt->payload, pkt->payload_len);
