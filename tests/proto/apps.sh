@@ -125,6 +125,12 @@ main()
 	pair ib_send_bw -F -x 0 -s 70000 -n 20 -b -e
 	pair ib_write_bw -F -x 0 -q 16 -s 4096 -n 100
 
+	for test in tag_lat tag_bw ucp_get ucp_put_bw; do
+		pair env UCX_TLS=rc_verbs,ud_verbs,self ucx_perftest -t "$test" -n 300 -s 10000
+	done
+	pair env UCX_TLS=ud_verbs,self ucx_perftest -t tag_lat -n 300 -s 10000
+	pair env UCX_TLS=rc_verbs,ud_verbs,self ucx_perftest -t ucp_fadd -n 300 -s 8
+
 	echo "$N pairs, $FAILED failed"
 	[ "$FAILED" = 0 ]
 }
