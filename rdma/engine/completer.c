@@ -125,6 +125,7 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	req->rnr_left = qp->attr.rnr_retry;
 	req->rnr_wait = false;
 	requester_await_ack(qp, now_ns);
+	requester_check_drained(qp);
 	engine_schedule(qp);
 }
 

@@ -92,7 +92,8 @@ struct requester {
 
 	bool in_repair; /* the answer to repair_psn was lost and asked for again */
 	uint32_t repair_psn;
-	bool rnr_wait; /* silent until deadline_ns */
+	bool tell_drained; /* SQD was asked to raise an event when all is acknowledged */
+	bool rnr_wait;	   /* silent until deadline_ns */
 	uint8_t retry_left;
 	uint8_t rnr_left;
 	uint64_t deadline_ns; /* 0: nothing to wait for */
@@ -211,6 +212,8 @@ void requester_timeout(struct qp *qp, uint64_t now_ns);
 /* Complete request @index with @status, all others as flushed; enter the error state. */
 void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status);
 void requester_flush(struct qp *qp);
+/* In SQD, and all that was sent is acknowledged: raise the event that was asked for. */
+void requester_check_drained(struct qp *qp);
 
 /* completer.c */
 void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_ns);

@@ -127,7 +127,11 @@ static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int
 	t = transition_of(qp->config.type, qp->state, next);
 	if (!t->legal || (mask & t->req) != t->req || (mask & ~(t->req | t->opt)))
 		return -EINVAL;
-	return in_range(attr, mask) ? 0 : -EINVAL;
+	if (!in_range(attr, mask))
+		return -EINVAL;
+	if ((mask & IBV_QP_PATH_MTU) && 128u << attr->path_mtu > qp->config.port_mtu)
+		return -EINVAL;
+	return 0;
 }
 
 static void set_attrs(struct ibv_qp_attr *to, const struct ibv_qp_attr *from, int mask)
@@ -209,6 +213,10 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 		break;
 	}
 	qp->state = attr->qp_state;
+	qp->req.tell_drained = qp->state == IBV_QPS_SQD &&
+			       (mask & IBV_QP_EN_SQD_ASYNC_NOTIFY) &&
+			       attr->en_sqd_async_notify;
+	requester_check_drained(qp);
 	return 0;
 }
 

@@ -19,7 +19,7 @@ typedef void qp_notify(void *arg, enum ibv_event_type event);
 struct qp_config {
 	uint32_t pd;
 	enum ibv_qp_type type; /* IBV_QPT_RC, _UC or _UD */
-	uint32_t port_mtu;     /* largest payload of a UD packet, bytes */
+	uint32_t port_mtu;     /* largest path MTU, and payload of a UD packet, bytes */
 	int sq_sig_all;
 	struct cq *send_cq;
 	struct cq *recv_cq;

@@ -155,6 +155,16 @@ void requester_timeout(struct qp *qp, uint64_t now_ns)
 	requester_await_ack(qp, now_ns);
 }
 
+void requester_check_drained(struct qp *qp)
+{
+	struct requester *req = &qp->req;
+
+	if (!req->tell_drained || req->una_psn != req->snd_max || req->cur_pkt)
+		return;
+	req->tell_drained = false;
+	qp_raise(qp, IBV_EVENT_SQ_DRAINED);
+}
+
 void requester_flush(struct qp *qp)
 {
 	while (qp->req.tail != qp->req.head)
@@ -410,6 +420,7 @@ static void retire_sent(struct qp *qp)
 	while (req->tail != req->cur)
 		completer_retire(qp, IBV_WC_SUCCESS);
 	req->una_psn = req->snd_max;
+	requester_check_drained(qp);
 }
 
 static bool output_unreliable(struct qp *qp, struct link_burst *burst)

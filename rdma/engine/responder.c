@@ -174,6 +174,10 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 	}
 	resp->epsn = psn_add(resp->epsn, 1);
 	resp->nak_sent = false;
+	/* A buffer came in time: the refusal that is still due would be of another PSN.
+	 */
+	if (WIRE_SYN_CLASS(resp->syndrome) == WIRE_SYN_RNR_NAK)
+		resp->syndrome = WIRE_SYN_ACK_NO_CREDIT_LIMIT;
 	if (flags & WIRE_IS_LAST)
 		message_end(qp, pkt, flags);
 	if (pkt->ack_req)

@@ -163,6 +163,19 @@ static void nap(struct device *dev)
 	atomic_store(&dev->naps, false);
 }
 
+/* Return: how many packets came in. If any, the link may hold more, which its descriptor
+ * does not tell; the lock is free in between, so that a flood can't keep others out.
+ */
+static int run_locked(struct device *dev)
+{
+	int n;
+
+	pthread_mutex_lock(&dev->rx_lock);
+	n = run_once(dev, NULL);
+	pthread_mutex_unlock(&dev->rx_lock);
+	return n;
+}
+
 static void *thread_main(void *arg)
 {
 	struct device *dev = arg;
@@ -180,12 +193,8 @@ static void *thread_main(void *arg)
 			nap(dev);
 			continue;
 		}
-		pthread_mutex_lock(&dev->rx_lock);
-		while (run_once(dev, NULL)) {
-			/* The link may hold more, which its descriptor does not tell. */
-		}
-		pthread_mutex_unlock(&dev->rx_lock);
-		sleep_until_needed(dev);
+		if (!run_locked(dev))
+			sleep_until_needed(dev);
 	}
 	return NULL;
 }

@@ -57,7 +57,7 @@ struct device {
 	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
 	_Atomic uint32_t n_arms;  /* grows when somebody is to wait for an event */
 	_Atomic uint32_t n_armed; /* queues that are to tell */
-	_Atomic bool link_holds;	  /* packets that its descriptor does not tell of */
+	_Atomic bool link_holds;  /* packets that its descriptor does not tell of */
 	_Atomic bool naps;	  /* the thread, which does not look at packets */
 	_Atomic bool stop;
 	int wake_fd;
@@ -110,7 +110,7 @@ struct device_qp {
 	struct qp *qp;
 	struct device_rq rq; /* unused with an SRQ */
 	bool sq_sig_all;
-	struct wr_stage *stage; /* qp_ex.c; or NULL */
+	struct wr_stage *stage;	 /* qp_ex.c; or NULL */
 	uint32_t n_async_events; /* sent; under device.lock */
 };
 

@@ -99,6 +99,7 @@ static void open_device(struct device_under_test *d)
 	for (int i = 0; i < N_QPS; i++) {
 		struct qp_config config = {.pd = PD,
 			.type = IBV_QPT_RC,
+			.port_mtu = 4096,
 			.send_cq = d->cq,
 			.recv_cq = d->cq,
 			.srq = i & 1 ? d->srq : NULL,

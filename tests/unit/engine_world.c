@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -19,6 +20,14 @@ const struct world_config world_default = {
 	.rnr_retry = 7,
 	.psn = 0xfffff0, /* soon wraps */
 };
+
+static void count_event(void *arg, enum ibv_event_type event)
+{
+	struct world_end *end = arg;
+
+	end->n_events++;
+	end->last_event = event;
+}
 
 static void open_end(
 	struct world_end *end, const struct world_config *config, struct rq *srq)
@@ -38,15 +47,19 @@ static void open_end(
 	assert_int_equal(engine_create(&end->engine), 0);
 	assert_int_equal(cq_create(config->cq_depth, &end->scq), 0);
 	assert_int_equal(cq_create(config->cq_depth, &end->rcq), 0);
+	qpc.notify = count_event;
+	qpc.notify_arg = end;
 	qpc.send_cq = end->scq;
 	qpc.recv_cq = end->rcq;
 	assert_int_equal(qp_create(end->engine, &qpc, &end->qp), 0);
 }
 
-void world_connect(struct world *w, int i, const struct world_config *config)
+void world_step_state(
+	struct world *w, int i, const struct world_config *config, enum ibv_qp_state next)
 {
 	struct world_end *end = &w->end[i], *peer = &w->end[!i];
 	struct ibv_qp_attr attr = {
+		.qp_state = next,
 		.qkey = WORLD_QKEY,
 		.port_num = 1,
 		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |
@@ -63,7 +76,6 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 		.max_dest_rd_atomic = 4,
 		.ah_attr = {.is_global = 1, .port_num = 1},
 	};
-
 	static const int masks[][3] = {
 		[IBV_QPT_RC] = {IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS,
 			IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
@@ -78,12 +90,15 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 	};
 
 	memcpy(attr.ah_attr.grh.dgid.raw, peer->link->gid, 16);
-	for (int k = 0; k < 3; k++) {
-		attr.qp_state = (enum ibv_qp_state)(IBV_QPS_INIT + k);
-		assert_int_equal(
-			qp_modify(end->qp, &attr, IBV_QP_STATE | masks[config->type][k]),
-			0);
-	}
+	assert_int_equal(qp_modify(end->qp, &attr,
+				 IBV_QP_STATE | masks[config->type][next - IBV_QPS_INIT]),
+		0);
+}
+
+void world_connect(struct world *w, int i, const struct world_config *config)
+{
+	for (int s = IBV_QPS_INIT; s <= IBV_QPS_RTS; s++)
+		world_step_state(w, i, config, (enum ibv_qp_state)s);
 }
 
 void world_open(struct world *w, const struct world_config *config)
@@ -202,4 +217,19 @@ struct ibv_wc world_wc(struct cq *cq)
 
 	assert_int_equal(cq_poll(cq, 1, &wc), 1);
 	return wc;
+}
+
+uint8_t *world_buf(size_t size, unsigned int seed)
+{
+	uint8_t *buf = malloc(size);
+
+	assert_non_null(buf);
+	for (size_t i = 0; i < size; i++)
+		buf[i] = (uint8_t)(seed ? (i * 2654435761u + seed) >> 13 : 0);
+	return buf;
+}
+
+bool world_drop_all(void *arg, int from_end, uint8_t *data, uint32_t len)
+{
+	return false;
 }

@@ -10,14 +10,21 @@
 #include "rdma/engine/qp.h"
 #include "rdma/io/mem.h"
 
-#define WORLD_PD   1
-#define WORLD_QKEY 0x11111111
+#define WORLD_PD      1
+#define WORLD_QKEY    0x11111111
+#define WORLD_FOREVER (3600ull * 1000000000)
+#define WORLD_ALL_ACCESS                                                             \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
+		IBV_ACCESS_REMOTE_ATOMIC)
 
 struct world_end {
 	struct link *link;
 	struct engine *engine;
 	struct cq *scq, *rcq;
 	struct qp *qp;
+	/* what the queue pair raised */
+	int n_events;
+	enum ibv_event_type last_event;
 };
 
 struct world {
@@ -47,7 +54,9 @@ extern const struct world_config world_default;
 void world_open(struct world *w, const struct world_config *config);
 void world_close(struct world *w);
 
-/* Bring end @i's queue pair to RTS. */
+/* Bring end @i's queue pair from RESET to RTS, or one step towards it. */
+void world_step_state(struct world *w, int i, const struct world_config *config,
+	enum ibv_qp_state next);
 void world_connect(struct world *w, int i, const struct world_config *config);
 
 /* Move packets until both engines are silent and no timer is left, or @until_ns. */
@@ -58,6 +67,10 @@ int world_send(struct world_end *end, uint64_t id, void *addr, uint32_t size,
 	uint32_t lkey, unsigned int flags);
 int world_recv(
 	struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey);
+/* @size bytes from malloc(): a pattern, or zeros when @seed is 0 */
+uint8_t *world_buf(size_t size, unsigned int seed);
+/* A filter for a wire that is cut. */
+bool world_drop_all(void *arg, int from_end, uint8_t *data, uint32_t len);
 /* The next completion; asserts that there is one. */
 struct ibv_wc world_wc(struct cq *cq);
 
