@@ -105,8 +105,8 @@ def _module_files(kernel_dir):
             for name in names if name.endswith(".ko")}
 
 
-def _load_order(kernel_dir):
-    """Return [(name, content)] of MODULES and all they need, needed first."""
+def _load_order(kernel_dir, modules):
+    """Return [(name, content)] of @modules and all they need, needed first."""
     files = _module_files(kernel_dir)
     order = {}
 
@@ -123,8 +123,8 @@ def _load_order(kernel_dir):
                 add(need.replace("-", "_"))
         order[name] = content
 
-    for name in MODULES:
-        add(name)
+    for name in modules:
+        add(name.replace("-", "_"))
     return list(order.items())
 
 
@@ -147,15 +147,16 @@ def _cpio(entries):
     return archive
 
 
-def initramfs(kernel_dir, guest_files):
+def initramfs(kernel_dir, more_modules, guest_files):
     """Return the initramfs as bytes.
 
-    @kernel_dir:  where the kernel and its modules are
-    @guest_files: {name: content} of the files that the guest will find in
-                  /run/guest, beside those of guest/initramfs
+    @kernel_dir:   where the kernel and its modules are
+    @more_modules: names of modules to load after MODULES
+    @guest_files:  {name: content} of the files that the guest will find in
+                   /run/guest, beside those of guest/initramfs
     """
     folder, script, file = 0o040755, 0o100755, 0o100644
-    modules = _load_order(kernel_dir)
+    modules = _load_order(kernel_dir, [*MODULES, *more_modules])
     entries = [(name, folder, b"") for name in
                ("dev", "modules", "lower", "upper", "new", "guest")]
     entries += [

@@ -83,22 +83,31 @@ def _escape(value):
 
 
 def _network(args, accel, qemu_version):
-    """Return the options for the vhost-user port.
+    """Return the options for the network port, none if there is none.
 
-    QEMU is the socket's server, so Open vSwitch may go and come back. It
-    reads the first connection's features before it starts the machine.
+    vhost-user: QEMU is the socket's server, so Open vSwitch may go and come
+    back. It reads the first connection's features before it starts the
+    machine.
     """
     device = f"virtio-net-pci,netdev=net,mac={args.mac},romfile=," \
-             "mrg_rxbuf=on,rx_queue_size=1024,tx_queue_size=1024"
+             "mrg_rxbuf=on,rx_queue_size=1024"
     if args.mtu:
         device += f",host_mtu={args.mtu}"
-    # Under TCG, QEMU before 10 crashes when a vhost-user device uses MSI-X.
-    if accel == "tcg" and int(qemu_version.split(".")[0]) < 10:
-        device += ",vectors=0"
-    return ["-chardev", "socket,id=vhost,server=on,wait=off,"
-            f"path={_escape(args.vhost_user)}",
-            "-netdev", "vhost-user,id=net,chardev=vhost",
-            "-device", device]
+    if args.vhost_user:
+        # Only vhost-user may have so long a transmit queue.
+        device += ",tx_queue_size=1024"
+        # Under TCG, QEMU before 10 crashes when a vhost-user device uses
+        # MSI-X.
+        if accel == "tcg" and int(qemu_version.split(".")[0]) < 10:
+            device += ",vectors=0"
+        return ["-chardev", "socket,id=vhost,server=on,wait=off,"
+                f"path={_escape(args.vhost_user)}",
+                "-netdev", "vhost-user,id=net,chardev=vhost",
+                "-device", device]
+    if args.tap:
+        return ["-netdev", f"tap,id=net,ifname={_escape(args.tap)},"
+                "script=no,downscript=no,vhost=off", "-device", device]
+    return []
 
 
 def _shared_memory(args):
@@ -154,8 +163,7 @@ def command_line(args, machine, kernel, fds):
         "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
     ]
     argv += _channels(ports)
-    if args.vhost_user:
-        argv += _network(args, accel, machine["qemu"])
+    argv += _network(args, accel, machine["qemu"])
     if args.ivshmem:
         argv += _shared_memory(args)
     return argv

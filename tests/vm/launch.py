@@ -288,11 +288,17 @@ class Unhappy(GuestTest):
 
     def test_usage(self):
         for options in (("--ip", "1.2.3.4"), ("--pin", "9999"), ("--nonsense",),
+                        ("--netdev", "tap:"), ("--netdev", "user"),
+                        ("--netdev", "tap:a", "--vhost-user", "/x"),
+                        ("--modules", "a,,b"), ("--modules", "../a"),
                         ("--name", "../x"), ("--vhost-user", "/x", "--ip", "y"),
                         ("--memory", "0")):
             status, _, err = self.run_job("true", options=options)
             self.assertEqual(status, USAGE, options)
             self.assertIn(options[0], err)
+        status, _, err = self.run_job("true", options=("--modules", "none_such"))
+        self.assertEqual(status, USAGE)
+        self.assertIn("no module none_such", err)
         status, _, err = self.run_job("true", options=("--kernel", self.dir))
         self.assertEqual(status, USAGE)
         self.assertIn(self.dir, err)
