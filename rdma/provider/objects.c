@@ -433,7 +433,7 @@ static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 	struct device *dev = to_device(ibqp->context);
 	int rc;
 
-	engine_lock(dev);
+	engine_lock_sent(dev);
 	rc = qp_modify(container_of(ibqp, struct device_qp, vqp.qp)->qp, attr, mask);
 	engine_unlock(dev);
 	return -rc;
@@ -485,7 +485,7 @@ static int destroy_qp(struct ibv_qp *ibqp)
 	uint32_t n;
 
 	lock_cqs(ibqp);
-	engine_lock(dev);
+	engine_lock_sent(dev);
 	qp_destroy(qp->qp);
 	n = qp->n_async_events;
 	if (n)

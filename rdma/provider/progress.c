@@ -60,6 +60,12 @@ static void unlock_at(struct device *dev, uint64_t now, bool send_now)
 		wake(dev);
 }
 
+void engine_lock_sent(struct device *dev)
+{
+	engine_lock(dev);
+	send_all(dev, now_ns());
+}
+
 void engine_unlock(struct device *dev)
 {
 	unlock_at(dev, now_ns(), true);

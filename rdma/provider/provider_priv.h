@@ -133,6 +133,8 @@ int progress_start(struct device *dev);
 void progress_stop(struct device *dev);
 /* Take the engine; give it back after sending what it wants sent. */
 void engine_lock(struct device *dev);
+/* To end a queue pair: a poll may have left the ACK unsent of what it completed. */
+void engine_lock_sent(struct device *dev);
 void engine_unlock(struct device *dev);
 /* Receive, expire timers, send, for who polls @cq; returns at once if another thread is
  * at it.

@@ -138,6 +138,31 @@ static void background_retry(void **state)
 	end_close(&e[1]);
 }
 
+/* The receiver's poll gives the completion before the ACK is sent; whoever ends the queue
+ * pair at once still owes it to the peer.
+ */
+static void last_ack(void **state)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+	struct end e[2];
+	struct ibv_wc wc;
+
+	for (int i = 0; i < 2; i++) {
+		end_open(&e[0], "127.0.0.1", NULL);
+		end_open(&e[1], "127.0.0.2", NULL);
+		end_connect(&e[0], &e[1]);
+		end_connect(&e[1], &e[0]);
+		end_post_recv(&e[1]);
+		end_post_send(&e[0], 5);
+		end_wait_wc(e[1].rcq, &wc);
+		if (i == 0)
+			assert_int_equal(ibv_modify_qp(e[1].qp, &attr, IBV_QP_STATE), 0);
+		end_close(&e[1]);
+		end_wait_wc(e[0].scq, &wc);
+		end_close(&e[0]);
+	}
+}
+
 /* Two threads on one device: one posts and reaps sends, the other receives. */
 struct pump {
 	struct end *e;
@@ -262,6 +287,7 @@ int main(void)
 		cmocka_unit_test(loopback_ipv6),
 		cmocka_unit_test(background_progress),
 		cmocka_unit_test(background_retry),
+		cmocka_unit_test(last_ack),
 		cmocka_unit_test(threads),
 		cmocka_unit_test(idle_costs_nothing),
 	};
