@@ -1,0 +1,276 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Our device against Linux' own RoCEv2 device, rdma_rxe, in a guest.
+
+The same unmodified programs run on both ends of an Ethernet segment (wire.py): on ours
+under vrdma-run, in the guest on rxe. Then everything again with packets lost, doubled
+and swapped. In the end scapy looks at what each end has sent.
+Usage: interop.py VRDMA_RUN [PATTERN]; with PATTERN, only the tests that contain it
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests/proto"))
+
+import net  # noqa: E402
+import roce  # noqa: E402
+from wire import Wire  # noqa: E402
+
+SKIPPED = 77
+PATIENCE = 60            # seconds for one program; never reached
+OUR_IF, GUEST_IF = "ours0", "guest0"
+OUR_ADDR, GUEST_ADDR = "192.0.2.1", "192.0.2.2"
+GUEST_MAC = "02:00:00:00:00:02"
+# rxe takes CRC-32 from the kernel's crypto API, by name: no module says it needs it.
+MODULES = "rdma_rxe,ib_uverbs,crc32_generic"
+
+# Takes lines "ROLE COMMAND" over TCP and answers "listening" (when the command is a
+# server and waits for its client) and "exit STATUS".
+AGENT = r"""
+set -u
+# rxe takes its GIDs from the addresses; packets are to be whole when they are kept
+ethtool -K eth0 tx off >/dev/null
+rdma link add rxe0 type rxe netdev eth0
+exec 3<>"/dev/tcp/$1/$2"
+listens() { grep -qs ":4853 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; }
+while read -ru 3 role command; do
+	echo "guest: $command"
+	timeout -k 1 "$3" $command 3>&- &
+	pid=$!
+	if [ "$role" = server ]; then
+		until listens || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+		echo listening >&3
+	fi
+	wait $pid
+	echo "exit $?" >&3
+done
+"""
+
+
+def missing():
+    """Why no guest can be started here, or None."""
+    if os.geteuid() != 0:
+        return "root is needed, for tap interfaces"
+    if not os.path.exists("/dev/net/tun"):
+        return "there is no /dev/net/tun"
+    for program in ("qemu-system-x86_64", "busybox", "ib_send_bw",
+                    "ibv_rc_pingpong"):
+        if not shutil.which(program):
+            return f"{program} is not installed"
+    if not os.path.exists(f"{ROOT}/.cache/guest/kernel/vmlinuz"):
+        return "there is no guest kernel in .cache (scripts/setup.sh)"
+    return None
+
+
+class Guest:
+    """The guest and the connection to its agent."""
+
+    def __init__(self, folder):
+        self.log = open(f"{folder}/guest.log", "a+b")
+        server = socket.create_server((OUR_ADDR, 0))
+        server.settimeout(2 * PATIENCE)
+        port = server.getsockname()[1]
+        self.process = subprocess.Popen(
+            [f"{ROOT}/guest/launch", "--name", "interop", "--run-dir", folder,
+             "--netdev", f"tap:{GUEST_IF}", "--mac", GUEST_MAC,
+             "--ip", f"{GUEST_ADDR}/24", "--modules", MODULES, "--",
+             "bash", "-c", AGENT, "agent", OUR_ADDR, str(port), str(PATIENCE)],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        try:
+            self.agent = server.accept()[0].makefile("rw")
+        except OSError:
+            self.process.terminate()
+            self.process.wait()
+            raise RuntimeError(f"no guest: {self.said()}") from None
+
+    def start(self, role, command):
+        self.agent.write(f"{role} {command}\n")
+        self.agent.flush()
+        if role == "server":
+            self.expect("listening")
+
+    def expect(self, word):
+        """Return what stands behind @word in the agent's next line."""
+        line = self.agent.readline().split()
+        if not line or line[0] != word:
+            raise RuntimeError(f"the guest says {line}")
+        return line[1:]
+
+    def wait(self):
+        return int(self.expect("exit")[0])
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def close(self):
+        self.agent.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+class Ours:
+    """The programs on our side."""
+
+    def __init__(self, vrdma_run, folder):
+        self.prefix = ["timeout", "-k", "1", str(PATIENCE), vrdma_run, "--addr",
+                       OUR_ADDR, "--name", "vrdma0"]
+        self.log = open(f"{folder}/ours.log", "a+b")
+        self.process = None
+
+    def start(self, role, command):
+        self.log.truncate(0)
+        self.process = subprocess.Popen(
+            self.prefix + command.split(), stdin=subprocess.DEVNULL,
+            stdout=self.log, stderr=self.log)
+        while role == "server" and self.process.poll() is None:
+            with open("/proc/net/tcp", encoding="ascii") as four, \
+                    open("/proc/net/tcp6", encoding="ascii") as six:
+                if ":4853 " in four.read() + six.read():
+                    break
+            time.sleep(0.02)
+
+    def wait(self):
+        return self.process.wait()
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+
+class Suite:
+    def __init__(self, ours, guest, wire, pattern):
+        self.ours = ours
+        self.guest = guest
+        self.wire = wire
+        self.pattern = pattern
+        self.n = self.failed = 0
+
+    def report(self, name, error, begin=None):
+        took = f" ({time.monotonic() - begin:.1f} s)" if begin else ""
+        self.n += 1
+        self.failed += bool(error)
+        print(f"FAILED {name}: {error}" if error else f"ok {name}{took}", flush=True)
+
+    def pair(self, command, server, what=""):
+        """Run @command on both ends; {gid} stands for the RoCEv2 GID's index.
+
+        @server: "ours" or "rxe"
+        """
+        name = f"{command.replace(' -x {gid}', '').replace(' -g {gid}', '')}," \
+               f" {server} is server{what}"
+        if self.pattern not in name:
+            return
+        begin = time.monotonic()
+        ours, guest = command.format(gid=0), command.format(gid=1)
+        if server == "ours":
+            self.ours.start("server", ours)
+            self.guest.start("client", f"{guest} {OUR_ADDR}")
+        else:
+            self.guest.start("server", guest)
+            self.ours.start("client", f"{ours} {GUEST_ADDR}")
+        status = self.ours.wait(), self.guest.wait()
+        if status != (0, 0):
+            self.report(name, f"status {status[0]} here, {status[1]} in the guest")
+            print(self.ours.said()[-2000:])
+            print(self.guest.said()[-2000:])
+        else:
+            self.report(name, None, begin)
+
+    def both(self, command, what=""):
+        self.pair(command, "ours", what)
+        self.pair(command, "rxe", what)
+
+    @staticmethod
+    def options(verb):
+        """perftest's. It asks for as many READs at once as the peer's device takes,
+        which may be more than the own one does: -o says how many."""
+        return "-F -x {gid}" + (" -o 16" if verb in ("read", "atomic") else "")
+
+    def lossless(self):
+        self.both("ibv_rc_pingpong -g {gid} -n 100 -c")
+        self.both("ibv_uc_pingpong -g {gid} -n 100")
+        self.both("ibv_ud_pingpong -g {gid} -n 100")
+        for size in (2, 65536):
+            for verb in ("send", "write", "read"):
+                self.both(f"ib_{verb}_bw {self.options(verb)} -n 50 -s {size}")
+        for kind in ("CMP_AND_SWAP", "FETCH_AND_ADD"):
+            self.both(f"ib_atomic_bw {self.options('atomic')} -n 50 -A {kind}")
+        for verb in ("send", "write"):
+            self.both(f"ib_{verb}_bw -F -x {{gid}} -n 50 -c UC -s 4096")
+        self.both("ib_send_bw -F -x {gid} -n 50 -c UD -s 1024")
+
+    def lossy(self):
+        """Not ibv_rc_pingpong: who has all of its messages ends at once, and when its
+        last ACK is lost, nobody is there to answer the repetition."""
+        mischief = {"drop": 0.02, "double": 0.01, "swap": 0.01}
+        self.wire.set_mischief(mischief)
+        for verb in ("send", "write", "read"):
+            self.both(f"ib_{verb}_bw {self.options(verb)} -n 20 -s 65536", ", lossy")
+        self.both(f"ib_atomic_bw {self.options('atomic')} -n 200", ", lossy")
+        for sender, counts in zip(("ours", "rxe"), self.wire.set_mischief({})):
+            print(f"packets from {sender}: {counts}")
+            silent = [what for what in mischief if not counts.get(what)]
+            if not self.pattern:
+                self.report(f"mischief to packets of {sender}",
+                            f"no {silent}" if silent else None)
+
+
+def judge(frames):
+    """What is wrong with the frames' ICRC, as scapy computes it; None if nothing."""
+    for frame in frames:
+        ip = roce.IP(frame[14:])
+        data = bytes(ip[roce.UDP].payload)
+        if roce.icrc(ip, data[:-4]) != data[-4:]:
+            return f"wrong in {frame.hex()}"
+    return None
+
+
+def segment():
+    """Make the interfaces, in our own network namespace."""
+    for name in OUR_IF, GUEST_IF:
+        net.run("ip", "tuntap", "add", name, "mode", "tap")
+        # Only what the programs send; the port to the guest is no end point.
+        net.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+    net.run("ip", "link", "set", GUEST_IF, "arp", "off", "up")
+    net.run("ip", "address", "add", f"{OUR_ADDR}/24", "dev", OUR_IF)
+    net.run("ip", "link", "set", OUR_IF, "up")
+    net.run("ip", "link", "set", "lo", "up")
+
+
+def main():
+    why = missing()
+    if why:
+        print(f"skipped: {why}")
+        return SKIPPED
+    net.enter()
+    segment()
+    pattern = sys.argv[2] if len(sys.argv) > 2 else ""
+    with tempfile.TemporaryDirectory(prefix="vrdma-interop-") as folder:
+        os.mkdir(f"{folder}/kept")
+        wire = Wire(OUR_IF, GUEST_IF, f"{folder}/kept")
+        guest = Guest(folder)
+        try:
+            suite = Suite(Ours(sys.argv[1], folder), guest, wire, pattern)
+            suite.lossless()
+            suite.lossy()
+        finally:
+            guest.close()
+        for sender, kept in wire.close().items():
+            for opcode, frames in kept.items():
+                suite.report(f"ICRC of opcode {opcode:#04x} from {sender}",
+                             judge(frames))
+    print(f"{suite.n} tests, {suite.failed} failed")
+    return 1 if suite.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
