@@ -81,16 +81,18 @@ static int run_once(struct device *dev, const struct cq *cq)
 {
 	int n = dev->link->ops->recv(dev->link, dev->rx, LINK_BURST);
 	uint64_t now = now_ns();
+	/* a timer, or what the last run left unsent */
+	bool due = now >= atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed);
 	bool holds = n == LINK_BURST;
 
 	if (holds != atomic_load_explicit(&dev->link_holds, memory_order_relaxed))
 		atomic_store(&dev->link_holds, holds);
-	if (!n && now < atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed))
+	if (!n && !due)
 		return 0;
 	engine_lock(dev);
 	engine_input(dev->engine, dev->rx, n, now);
 	engine_expire(dev->engine, now);
-	unlock_at(dev, now, !n || n > DEFER_PKTS || !cq || cq_is_empty(cq));
+	unlock_at(dev, now, due || n > DEFER_PKTS || !cq || cq_is_empty(cq));
 	return n;
 }
 
