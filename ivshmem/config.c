@@ -19,6 +19,8 @@
 
 #define FILE_MAX  (1u << 20) /* bytes of a configuration file */
 #define VALUE_MAX 256	     /* bytes of a value, with its NUL */
+#define STALL_MAX 86400
+#define RATE_MAX  1000000
 
 static int fail(char *error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -55,6 +57,17 @@ static int read_u32(const char *text, uint32_t *value)
 	if (read_digits(text, UINT32_MAX, &v, &end) || *end)
 		return -EINVAL;
 	*value = (uint32_t)v;
+	return 0;
+}
+
+/* 1 to @max; *value is changed only if it is. */
+static int read_positive(const char *text, uint32_t max, uint32_t *value)
+{
+	uint32_t v;
+
+	if (read_u32(text, &v) || !v || v > max)
+		return -EINVAL;
+	*value = v;
 	return 0;
 }
 
@@ -256,11 +269,9 @@ int config_set(struct config *config, const char *key, const char *value, char *
 	if (!strcmp(key, "max-memory")) {
 		rc = read_size(value, &server->memory_max);
 	} else if (!strcmp(key, "stall-timeout")) {
-		rc = read_u32(value, &server->stall_seconds);
-		rc = rc || !server->stall_seconds;
+		rc = read_positive(value, STALL_MAX, &server->stall_seconds);
 	} else if (!strcmp(key, "join-rate")) {
-		rc = read_u32(value, &server->join_rate);
-		rc = rc || !server->join_rate || server->join_rate > 1000000;
+		rc = read_positive(value, RATE_MAX, &server->join_rate);
 	} else {
 		return fail(error, "there is no setting '%s'", key);
 	}
