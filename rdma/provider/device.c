@@ -13,7 +13,6 @@
 #include "comp_channel.h"
 #include "device_dir.h"
 #include "rdma/include/vrdma.h"
-#include "rdma/io/udp.h"
 
 #include "lib/log.h"
 #include "lib/util.h"
@@ -103,19 +102,19 @@ static int query_port(
 	return 0;
 }
 
-static void free_context(struct ibv_context *ctx)
+static struct context *to_context(struct ibv_context *ctx)
 {
-	struct device *dev = to_device(ctx);
+	return container_of(ctx, struct context, vctx.context);
+}
 
-	progress_stop(dev);
-	engine_destroy(dev->engine);
-	link_close(dev->link);
-	events_drop_all(dev);
-	gid_dir_remove(dev->gid_dir);
-	pthread_mutex_destroy(&dev->rx_lock);
-	pthread_mutex_destroy(&dev->lock);
-	verbs_uninit_context(&dev->vctx);
-	free(dev);
+static void free_context(struct ibv_context *ibctx)
+{
+	struct context *ctx = to_context(ibctx);
+
+	device_put(ctx->dev);
+	gid_dir_remove(ctx->gid_dir);
+	verbs_uninit_context(&ctx->vctx);
+	free(ctx);
 }
 
 static const struct verbs_context_ops device_ops = {
@@ -124,69 +123,41 @@ static const struct verbs_context_ops device_ops = {
 	.free_context = free_context,
 };
 
-static void init_lock(pthread_mutex_t *mutex)
+/* Consumes @cmd_fd in any case, @dev and @gid_dir's folder on success. */
+static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev,
+	const char *gid_dir, struct context **out)
 {
-	pthread_mutexattr_t attr;
-
-	/* Held for some microseconds at most, so it pays to spin a little before
-	 * sleeping. */
-	pthread_mutexattr_init(&attr);
-	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
-	pthread_mutex_init(mutex, &attr);
-	pthread_mutexattr_destroy(&attr);
-}
-
-/* Consumes @cmd_fd in any case, @link and @gid_dir's folder on success. */
-static int make_context(struct ibv_device *ibdev, int cmd_fd, struct link *link,
-	const char *gid_dir, struct device **out)
-{
-	struct device *dev;
+	struct context *ctx;
 	int rc;
 
 	/*
 	 * Takes a reference to ibdev. The macro around it in driver.h computes the offset
 	 * by way of a null pointer, which UBSan refuses.
 	 */
-	dev = _verbs_init_and_alloc_context(ibdev, cmd_fd, sizeof(*dev),
-		(struct verbs_context *)offsetof(struct device, vctx),
+	ctx = _verbs_init_and_alloc_context(ibdev, cmd_fd, sizeof(*ctx),
+		(struct verbs_context *)offsetof(struct context, vctx),
 		RDMA_DRIVER_UNKNOWN);
-	if (!dev)
+	if (!ctx)
 		return -ENOMEM;
-	STAILQ_INIT(&dev->comp_events);
-	STAILQ_INIT(&dev->async_events);
-	dev->vctx.context.num_comp_vectors = 1;
-	dev->vctx.context.async_fd = event_fd_open();
-	if (dev->vctx.context.async_fd < 0) {
-		rc = dev->vctx.context.async_fd;
-		dev->vctx.context.async_fd = -1;
-		goto err_context;
+	rc = event_fd_open();
+	if (rc < 0) {
+		verbs_uninit_context(&ctx->vctx);
+		free(ctx);
+		return rc;
 	}
-	dev->link = link;
-	strcpy(dev->gid_dir, gid_dir);
-	init_lock(&dev->lock);
-	init_lock(&dev->rx_lock);
-	verbs_set_ops(&dev->vctx, &device_ops);
-	verbs_set_ops(&dev->vctx, &object_ops);
-	verbs_set_ops(&dev->vctx, &datapath_ops);
-	verbs_set_ops(&dev->vctx, &event_ops);
-	verbs_set_ops(&dev->vctx, &cq_ex_ops);
-	verbs_set_ops(&dev->vctx, &qp_ex_ops);
-	dev->vctx.create_cq_ex = device_create_cq_ex;
-	rc = engine_create(&dev->engine);
-	if (rc)
-		goto err_context;
-	rc = progress_start(dev);
-	if (rc)
-		goto err_engine;
-	*out = dev;
+	ctx->vctx.context.async_fd = rc;
+	ctx->vctx.context.num_comp_vectors = 1;
+	ctx->dev = dev;
+	strcpy(ctx->gid_dir, gid_dir);
+	verbs_set_ops(&ctx->vctx, &device_ops);
+	verbs_set_ops(&ctx->vctx, &object_ops);
+	verbs_set_ops(&ctx->vctx, &datapath_ops);
+	verbs_set_ops(&ctx->vctx, &event_ops);
+	verbs_set_ops(&ctx->vctx, &cq_ex_ops);
+	verbs_set_ops(&ctx->vctx, &qp_ex_ops);
+	ctx->vctx.create_cq_ex = device_create_cq_ex;
+	*out = ctx;
 	return 0;
-
-err_engine:
-	engine_destroy(dev->engine);
-err_context:
-	verbs_uninit_context(&dev->vctx);
-	free(dev);
-	return rc;
 }
 
 /* Found by libibverbs. */
@@ -208,25 +179,25 @@ static struct verbs_context *alloc_context(
 	struct ibv_device *ibdev, int cmd_fd, void *private_data)
 {
 	char addr[DEVICE_ADDR_SIZE] = "";
+	struct context *ctx;
 	struct device *dev;
-	struct link *link;
 	int rc = device_dir_addr(ibdev->ibdev_path, addr, sizeof(addr));
 
 	if (!rc)
-		rc = link_udp_open(addr, &link);
+		rc = device_get(addr, &dev);
 	if (rc) {
 		log_write(LOG_LEVEL_ERR, MODULE, "%s: no RoCEv2 on %s: %s", ibdev->name,
 			addr, strerror(-rc));
 		close(cmd_fd);
 		goto err;
 	}
-	rc = make_context(ibdev, cmd_fd, link, "", &dev);
+	rc = make_context(ibdev, cmd_fd, dev, "", &ctx);
 	if (rc)
-		goto err_link;
-	return &dev->vctx;
+		goto err_device;
+	return &ctx->vctx;
 
-err_link:
-	link_close(link);
+err_device:
+	device_put(dev);
 err:
 	errno = -rc;
 	return NULL;
@@ -276,9 +247,9 @@ static struct verbs_device *make_verbs_device(const char *name, const char *gid_
 	return vdev;
 }
 
-/* Consumes @link and @gid_dir's folder on success. */
+/* Consumes @dev and @gid_dir's folder on success. */
 static int open_inside(
-	const char *name, struct link *link, const char *gid_dir, struct device **out)
+	const char *name, struct device *dev, const char *gid_dir, struct context **out)
 {
 	struct verbs_device *vdev = make_verbs_device(name, gid_dir);
 	int cmd_fd, rc;
@@ -289,8 +260,7 @@ static int open_inside(
 	atomic_init(&vdev->refcount, 1);
 	/* Not to be written to, so that a command which no provider answers fails. */
 	cmd_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	rc = cmd_fd < 0 ? -errno
-			: make_context(&vdev->device, cmd_fd, link, gid_dir, out);
+	rc = cmd_fd < 0 ? -errno : make_context(&vdev->device, cmd_fd, dev, gid_dir, out);
 	if (rc) {
 		free(vdev->sysfs);
 		free(vdev);
@@ -303,33 +273,33 @@ static int open_inside(
 struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr)
 {
 	const char *name = attr->name ? attr->name : "vrdma0";
-	char gid_dir[sizeof(((struct device *)0)->gid_dir)] = "";
-	struct device *dev = NULL;
-	struct link *link;
+	char gid_dir[sizeof(((struct context *)0)->gid_dir)] = "";
+	struct context *ctx;
+	struct device *dev;
 	int rc;
 
 	if (!attr->addr || strlen(name) >= IBV_SYSFS_NAME_MAX) {
 		errno = EINVAL;
 		return NULL;
 	}
-	rc = link_udp_open(attr->addr, &link);
+	rc = device_get(attr->addr, &dev);
 	if (rc)
 		goto err;
-	rc = gid_dir_create(link, gid_dir, sizeof(gid_dir));
+	rc = gid_dir_create(dev->link, gid_dir, sizeof(gid_dir));
 	if (rc) {
 		log_write(LOG_LEVEL_ERR, MODULE, "no folder for the device's GID: %s",
 			strerror(-rc));
-		goto err_link;
+		goto err_device;
 	}
-	rc = open_inside(name, link, gid_dir, &dev);
+	rc = open_inside(name, dev, gid_dir, &ctx);
 	if (rc)
 		goto err_dir;
-	return &dev->vctx.context;
+	return &ctx->vctx.context;
 
 err_dir:
 	gid_dir_remove(gid_dir);
-err_link:
-	link_close(link);
+err_device:
+	device_put(dev);
 err:
 	errno = -rc;
 	return NULL;

@@ -74,12 +74,12 @@ void events_send_comp(struct device *dev, int fd, void *element)
 				.fd = fd, .element = (uint64_t)(uintptr_t)element});
 }
 
-void events_send_async(struct device *dev, uint32_t type, void *element)
+void events_send_async(struct ibv_context *ctx, uint32_t type, void *element)
 {
-	send_event(dev, &(struct event_waiting){.fd = dev->vctx.context.async_fd,
-				.is_async = true,
-				.element = (uint64_t)(uintptr_t)element,
-				.type = type});
+	send_event(to_device(ctx), &(struct event_waiting){.fd = ctx->async_fd,
+					   .is_async = true,
+					   .element = (uint64_t)(uintptr_t)element,
+					   .type = type});
 }
 
 static void remove_waiting(struct device *dev, struct event_waiting *ev)
@@ -149,10 +149,9 @@ uint32_t events_forget_comp(struct device *dev, int fd, const void *element)
 	return forget(dev, fd, false, (uint64_t)(uintptr_t)element);
 }
 
-uint32_t events_forget_async(struct device *dev, const void *element)
+uint32_t events_forget_async(struct ibv_context *ctx, const void *element)
 {
-	return forget(
-		dev, dev->vctx.context.async_fd, true, (uint64_t)(uintptr_t)element);
+	return forget(to_device(ctx), ctx->async_fd, true, (uint64_t)(uintptr_t)element);
 }
 
 void events_await_ack(

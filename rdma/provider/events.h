@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 struct device;
+struct ibv_context;
 
 /* One that waits to be sent. */
 struct event_waiting {
@@ -35,13 +36,13 @@ STAILQ_HEAD(event_queue, event_waiting);
 void events_send_comp(struct device *dev, int fd, void *element);
 
 /** events_send_async() - @type: enum ibv_event_type; @element: the object it is about */
-void events_send_async(struct device *dev, uint32_t type, void *element);
+void events_send_async(struct ibv_context *ctx, uint32_t type, void *element);
 
 /** events_forget() - drop what was sent about @element and has not been read
  * Return: how many there were
  */
 uint32_t events_forget_comp(struct device *dev, int fd, const void *element);
-uint32_t events_forget_async(struct device *dev, const void *element);
+uint32_t events_forget_async(struct ibv_context *ctx, const void *element);
 
 /** events_await_ack() - wait until the application has acknowledged @n events
  * @n_acked: its count, under @mutex; @cond tells of changes

@@ -127,7 +127,7 @@ static void cq_notified(void *arg, enum cq_event event)
 
 	if (event == CQ_OVERRUN) {
 		cq->n_async_events++;
-		events_send_async(dev, IBV_EVENT_CQ_ERR, &cq->vcq.cq);
+		events_send_async(cq->vcq.cq.context, IBV_EVENT_CQ_ERR, &cq->vcq.cq);
 		return;
 	}
 	cq->armed = false;
@@ -210,7 +210,7 @@ static void end_cq_events(struct device *dev, struct device_cq *cq)
 			 events_forget_comp(dev, ibcq->channel->fd, ibcq);
 	n_async = cq->n_async_events;
 	if (n_async)
-		n_async -= events_forget_async(dev, ibcq);
+		n_async -= events_forget_async(ibcq->context, ibcq);
 	engine_unlock(dev);
 	events_await_ack(&ibcq->mutex, &ibcq->cond, &ibcq->comp_events_completed, n_comp);
 	events_await_ack(
@@ -248,8 +248,8 @@ static void srq_notified(void *arg)
 	struct device_srq *srq = arg;
 
 	srq->n_async_events++;
-	events_send_async(to_device(srq->vsrq.srq.context), IBV_EVENT_SRQ_LIMIT_REACHED,
-		&srq->vsrq.srq);
+	events_send_async(
+		srq->vsrq.srq.context, IBV_EVENT_SRQ_LIMIT_REACHED, &srq->vsrq.srq);
 }
 
 static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr *init)
@@ -318,7 +318,7 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 	engine_lock(dev);
 	n = srq->n_async_events;
 	if (n)
-		n -= events_forget_async(dev, ibsrq);
+		n -= events_forget_async(ibsrq->context, ibsrq);
 	engine_unlock(dev);
 	events_await_ack(&ibsrq->mutex, &ibsrq->cond, &ibsrq->events_completed, n);
 	to_pd(ibsrq->pd)->n_users--;
@@ -386,7 +386,7 @@ static void qp_notified(void *arg, enum ibv_event_type event)
 	struct device_qp *qp = arg;
 
 	qp->n_async_events++;
-	events_send_async(to_device(qp->vqp.qp.context), event, &qp->vqp.qp);
+	events_send_async(qp->vqp.qp.context, event, &qp->vqp.qp);
 }
 
 static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
@@ -489,7 +489,7 @@ static int destroy_qp(struct ibv_qp *ibqp)
 	qp_destroy(qp->qp);
 	n = qp->n_async_events;
 	if (n)
-		n -= events_forget_async(dev, ibqp);
+		n -= events_forget_async(ibqp->context, ibqp);
 	engine_unlock(dev);
 	unlock_cqs(ibqp);
 	events_await_ack(&ibqp->mutex, &ibqp->cond, &ibqp->events_completed, n);

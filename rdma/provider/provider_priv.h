@@ -33,10 +33,13 @@
 #define DEVICE_AH_MAX  (1u << 16)
 #define DEVICE_PD_MAX  (1u << 16)
 
+/* One on each address; device_share.c. */
 struct device {
-	struct verbs_context vctx;
+	TAILQ_ENTRY(device) entry;
+	uint32_t n_contexts; /* under the list's lock */
+	uint32_t scope;	     /* of a link-local address: interface index */
+	pid_t pid;
 	struct link *link;
-	char gid_dir[64]; /* see gid_dir.c */
 
 	pthread_mutex_t lock;
 	struct engine *engine;
@@ -62,6 +65,13 @@ struct device {
 	_Atomic bool stop;
 	int wake_fd;
 	pthread_t thread;
+};
+
+/* What ibv_open_device() gives. */
+struct context {
+	struct verbs_context vctx;
+	struct device *dev;
+	char gid_dir[64]; /* see gid_dir.c */
 };
 
 /* Objects that others are built on count them in n_users and can't go before them. */
@@ -116,13 +126,19 @@ struct device_qp {
 
 static inline struct device *to_device(struct ibv_context *ctx)
 {
-	return (struct device *)((char *)ctx - offsetof(struct device, vctx.context));
+	return ((struct context *)((char *)ctx - offsetof(struct context, vctx.context)))
+		->dev;
 }
 
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
 /* The port's path MTU. */
 enum ibv_mtu device_mtu(const struct device *dev);
+
+/* device_share.c: the device on an address of this host; -EINVAL, or as link_udp_open()
+ */
+int device_get(const char *addr, struct device **out);
+void device_put(struct device *dev);
 
 /* gid_dir.c */
 int gid_dir_create(const struct link *link, char *path, size_t size);

@@ -244,6 +244,10 @@ static void gid_and_attributes(void **state)
 static void open_errors(void **state)
 {
 	struct vrdma_attr attr = {.addr = "127.0.0.1"};
+	struct sockaddr_in in = {.sin_family = AF_INET,
+		.sin_port = htons(4791),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	struct ibv_context *ctx;
 
 	assert_null(vrdma_open_device(&(struct vrdma_attr){.addr = "nonsense"}));
@@ -252,11 +256,39 @@ static void open_errors(void **state)
 	assert_int_equal(errno, EINVAL);
 	assert_null(vrdma_open_device(&(struct vrdma_attr){.addr = "192.0.2.77"}));
 	assert_int_equal(errno, EADDRNOTAVAIL);
-	ctx = vrdma_open_device(&attr);
-	assert_non_null(ctx);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
 	assert_null(vrdma_open_device(&attr));
 	assert_int_equal(errno, EADDRINUSE);
+	close(fd);
+	ctx = vrdma_open_device(&attr);
+	assert_non_null(ctx);
 	ibv_close_device(ctx);
+}
+
+/* Two contexts of one device: their queue pairs are connected, one goes first. */
+static void opened_twice(void **state)
+{
+	struct end e[2];
+	struct ibv_wc wc;
+
+	end_open(&e[0], "127.0.0.1", NULL);
+	end_open(&e[1], "127.0.0.1", NULL);
+	end_connect(&e[0], &e[1]);
+	end_connect(&e[1], &e[0]);
+	end_post_recv(&e[1]);
+	end_post_send(&e[0], 10000);
+	end_wait_wc(e[1].rcq, &wc);
+	end_wait_wc(e[0].scq, &wc);
+	end_close(&e[0]);
+	end_post_recv(&e[1]);
+	assert_int_equal(
+		ibv_modify_qp(e[1].qp, &(struct ibv_qp_attr){.qp_state = IBV_QPS_RESET},
+			IBV_QP_STATE),
+		0);
+	end_connect(&e[1], &e[1]);
+	end_post_send(&e[1], 10000);
+	end_wait_wc(e[1].rcq, &wc);
+	end_close(&e[1]);
 }
 
 /* An idle device sleeps: its process uses no processor time. */
@@ -283,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gid_and_attributes),
 		cmocka_unit_test(open_errors),
+		cmocka_unit_test(opened_twice),
 		cmocka_unit_test(ping_pong_ipv4),
 		cmocka_unit_test(loopback_ipv6),
 		cmocka_unit_test(background_progress),

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Devices of this process, by address: opened with the first context, closed with the
+ * last. Some programs open a device several times (Open MPI's transports each do), and
+ * the address has one UDP port only. Keys and numbers of all contexts are those of one
+ * engine; protection domains keep them apart.
+ */
+#include "provider_priv.h"
+
+#include "rdma/io/gid.h"
+#include "rdma/io/udp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static TAILQ_HEAD(, device) devices = TAILQ_HEAD_INITIALIZER(devices);
+
+static void init_lock(pthread_mutex_t *mutex)
+{
+	pthread_mutexattr_t attr;
+
+	/* Held for some microseconds at most, so it pays to spin a little before
+	 * sleeping. */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(mutex, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
+static struct device *device_find(const uint8_t gid[16], uint32_t scope)
+{
+	struct device *dev;
+
+	TAILQ_FOREACH(dev, &devices, entry)
+	{
+		/* A parent's device does not work in a child: its thread is not there. */
+		if (!memcmp(dev->link->gid, gid, 16) && dev->scope == scope &&
+			dev->pid == getpid())
+			return dev;
+	}
+	return NULL;
+}
+
+static int device_create(const char *addr, uint32_t scope, struct device **out)
+{
+	struct device *dev = calloc(1, sizeof(*dev));
+	int rc;
+
+	if (!dev)
+		return -ENOMEM;
+	dev->scope = scope;
+	dev->pid = getpid();
+	STAILQ_INIT(&dev->comp_events);
+	STAILQ_INIT(&dev->async_events);
+	init_lock(&dev->lock);
+	init_lock(&dev->rx_lock);
+	rc = link_udp_open(addr, &dev->link);
+	if (rc)
+		goto err_free;
+	rc = engine_create(&dev->engine);
+	if (rc)
+		goto err_link;
+	rc = progress_start(dev);
+	if (rc)
+		goto err_engine;
+	*out = dev;
+	return 0;
+
+err_engine:
+	engine_destroy(dev->engine);
+err_link:
+	link_close(dev->link);
+err_free:
+	free(dev);
+	return rc;
+}
+
+static void device_destroy(struct device *dev)
+{
+	progress_stop(dev);
+	engine_destroy(dev->engine);
+	link_close(dev->link);
+	events_drop_all(dev);
+	pthread_mutex_destroy(&dev->rx_lock);
+	pthread_mutex_destroy(&dev->lock);
+	free(dev);
+}
+
+int device_get(const char *addr, struct device **out)
+{
+	struct device *dev;
+	uint8_t gid[16];
+	uint32_t scope;
+	int rc = gid_parse(addr, gid, &scope);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&list_lock);
+	dev = device_find(gid, scope);
+	if (!dev) {
+		rc = device_create(addr, scope, &dev);
+		if (!rc)
+			TAILQ_INSERT_TAIL(&devices, dev, entry);
+	}
+	if (!rc)
+		dev->n_contexts++;
+	pthread_mutex_unlock(&list_lock);
+	if (!rc)
+		*out = dev;
+	return rc;
+}
+
+void device_put(struct device *dev)
+{
+	pthread_mutex_lock(&list_lock);
+	if (--dev->n_contexts == 0) {
+		TAILQ_REMOVE(&devices, dev, entry);
+		/* Under the lock, as the next device_get() wants the port. */
+		device_destroy(dev);
+	}
+	pthread_mutex_unlock(&list_lock);
+}
