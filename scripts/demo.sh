@@ -354,17 +354,16 @@ main()
 	need_root
 	exec 7>"$RUN.lock"
 	flock -n 7 || die "a demo of this name is running (--name gives another)"
+	trap at_exit EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
 	if [ "$KEEP" = stop ]; then
-		clean
 		exit 0
 	fi
 	"$VRDMA_ROOT/scripts/setup.sh" 7>&-
 	need_cmd NPtcp ping jq ss
 	mkdir -p "$OUT"
 	rm -f "$OUT"/*
-	trap at_exit EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM HUP
 	clean
 	run_demo
 }

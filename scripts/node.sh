@@ -321,10 +321,14 @@ huge_add()
 	echo $((after - before))
 }
 
+# huge_take - see to it that PAGES pages are free.  What others have reserved is
+# still counted as free by the kernel until they touch it.
 huge_take()
 {
-	local want=$((PAGES - $(cat $HUGE/free_hugepages))) got
+	local free want got
 
+	free=$(($(cat $HUGE/free_hugepages) - $(cat $HUGE/resv_hugepages)))
+	want=$((PAGES - free))
 	[ $want -gt 0 ] || return 0
 	got=$(huge_add $want)
 	if [ "$got" -lt $want ]; then
@@ -373,13 +377,15 @@ undo_all()
 
 # ovs_daemon NAME PROGRAM PIDFILE LOG [ARG...] - start a daemon of this node.  Its
 # control socket is called after NAME, where ovs-appctl looks for it; DPDK puts
-# its own files below RUNTIME_DIRECTORY.  It must not keep our locks.
+# its own files below RUNTIME_DIRECTORY, the userspace device below XDG_RUNTIME_DIR.
+# It must not keep our locks.
 ovs_daemon()
 (
 	local name=$1 program=$2 pidfile=$3 log=$4
 
 	shift 4
 	export OVS_RUNDIR OVS_DBDIR OVS_LOGDIR OVS_SYSCONFDIR RUNTIME_DIRECTORY=$OVS_RUNDIR
+	export XDG_RUNTIME_DIR=$OVS_RUNDIR
 	cd /
 	exec -a "$name" "$program" --pidfile="$pidfile" -vconsole:off --log-file="$log" \
 		--detach "$@" </dev/null >/dev/null 8>&- 9>&-
