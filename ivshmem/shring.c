@@ -15,6 +15,11 @@
 #define SIZE_LOG2_MIN 16
 #define SIZE_LOG2_MAX 22
 
+/* A long write or read tells the other side of each piece, which can work on it while
+ * the next is copied.
+ */
+#define PIECE (32u << 10)
+
 static_assert(SHRING_SIZE_MIN == 1u << SIZE_LOG2_MIN, "limits");
 static_assert(SHRING_SIZE_MAX == 1u << SIZE_LOG2_MAX, "limits");
 
@@ -209,9 +214,28 @@ void shring_commit(struct shring *r, size_t len)
 	bell_answer(r, tx, SHRING_READ);
 }
 
-ssize_t shring_write(struct shring *r, const void *buf, size_t len)
+static void copy_in(const struct shring_end *tx, const uint8_t *buf, size_t len)
 {
 	struct iovec iov[2];
+
+	pieces(tx, (uint32_t)len, iov);
+	memcpy(iov[0].iov_base, buf, iov[0].iov_len);
+	if (unlikely(iov[1].iov_len))
+		memcpy(iov[1].iov_base, buf + iov[0].iov_len, iov[1].iov_len);
+}
+
+static void copy_out(const struct shring_end *rx, uint8_t *buf, size_t len)
+{
+	struct iovec iov[2];
+
+	pieces(rx, (uint32_t)len, iov);
+	memcpy(buf, iov[0].iov_base, iov[0].iov_len);
+	if (unlikely(iov[1].iov_len))
+		memcpy(buf + iov[0].iov_len, iov[1].iov_base, iov[1].iov_len);
+}
+
+ssize_t shring_write(struct shring *r, const void *buf, size_t len)
+{
 	int64_t space = tx_space(r, MAX(len, 1u));
 	uint32_t n;
 
@@ -220,12 +244,11 @@ ssize_t shring_write(struct shring *r, const void *buf, size_t len)
 	n = (uint32_t)MIN(len, (size_t)space);
 	if (unlikely(n == 0))
 		return 0;
-	pieces(&r->end[SHRING_WRITE], n, iov);
-	memcpy(iov[0].iov_base, buf, iov[0].iov_len);
-	if (iov[1].iov_len)
-		memcpy(iov[1].iov_base, (const uint8_t *)buf + iov[0].iov_len,
-			iov[1].iov_len);
-	shring_commit(r, n);
+	for (uint32_t at = 0; at < n; at += len) {
+		len = MIN(n - at, PIECE);
+		copy_in(&r->end[SHRING_WRITE], (const uint8_t *)buf + at, len);
+		shring_commit(r, len);
+	}
 	return n;
 }
 
@@ -259,7 +282,6 @@ void shring_consume(struct shring *r, size_t len)
 
 ssize_t shring_read(struct shring *r, void *buf, size_t len)
 {
-	struct iovec iov[2];
 	int64_t bytes = rx_bytes(r);
 	uint32_t n;
 
@@ -268,11 +290,11 @@ ssize_t shring_read(struct shring *r, void *buf, size_t len)
 	n = (uint32_t)MIN(len, (size_t)bytes);
 	if (unlikely(n == 0))
 		return 0;
-	pieces(&r->end[SHRING_READ], n, iov);
-	memcpy(buf, iov[0].iov_base, iov[0].iov_len);
-	if (iov[1].iov_len)
-		memcpy((uint8_t *)buf + iov[0].iov_len, iov[1].iov_base, iov[1].iov_len);
-	shring_consume(r, n);
+	for (uint32_t at = 0; at < n; at += len) {
+		len = MIN(n - at, PIECE);
+		copy_out(&r->end[SHRING_READ], (uint8_t *)buf + at, len);
+		shring_consume(r, len);
+	}
 	return n;
 }
 

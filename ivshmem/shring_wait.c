@@ -30,21 +30,34 @@ static bool spin_until(struct shring *r, enum shring_dir dir, uint64_t end_ns)
 	return false;
 }
 
+static int bell_take(int fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) < 0 ? -errno : 0;
+}
+
 /* S3: sleep until the bell, and take its count. */
 static int sleep_on(int fd, int64_t left_ns)
 {
 	struct timespec ts = {
 		left_ns / (int64_t)NSEC_PER_SEC, left_ns % (int64_t)NSEC_PER_SEC};
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint64_t count;
-	int n = ppoll(&p, 1, left_ns < 0 ? NULL : &ts, NULL);
+	int n;
 
+	/* For ever, and the descriptor blocks: reading is all that is needed. */
+	if (left_ns < 0) {
+		n = bell_take(fd);
+		if (n != -EAGAIN)
+			return n;
+	}
+	n = ppoll(&p, 1, left_ns < 0 ? NULL : &ts, NULL);
 	if (n < 0)
 		return -errno;
 	if (n == 0)
 		return -ETIMEDOUT;
-	/* It can be read: nobody else waits here, so this does not block. */
-	return read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN ? -errno : 0;
+	n = bell_take(fd);
+	return n == -EAGAIN ? 0 : n;
 }
 
 static int wait_asleep(
