@@ -7,7 +7,8 @@
  * A side is a struct shring in the memory of its process; it lies where the caller wants
  * it, so it may be shared by a process and its forked children. It borrows the shared
  * memory. One thread at a time may call the functions for writing and one those for
- * reading (the two may be different); those marked "any thread" may run beside them.
+ * reading (the two may be different), which includes asking, arming and disarming for
+ * that direction; those marked "any thread" may run beside them.
  *
  * The bell: when a sleeping peer may go on, the side that made it so calls bell.ring().
  */

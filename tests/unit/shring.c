@@ -599,6 +599,53 @@ static void test_hostile_indices(void **state)
 	try_tail(1000);
 }
 
+/* Everything changes while a call runs: the bell of the first piece of a long write or
+ * read is where the peer strikes. The call keeps to what it saw, the next one judges.
+ */
+struct strike {
+	struct pair *pair;
+	unsigned n;
+};
+
+static void strike(void *arg, enum shring_dir dir)
+{
+	struct strike *s = arg;
+
+	memset(s->pair->base, 0x5a, sizeof(struct shring_ctrl));
+	s->n++;
+}
+
+static void test_changes_within_call(void **state)
+{
+	static uint8_t in[SIZE], out[SIZE];
+	struct strike s;
+	struct pair pair;
+
+	/* A write of two pieces, and a reader that sleeps. */
+	pair_open(&pair, SIZE, SIZE);
+	s = (struct strike){.pair = &pair};
+	pair.side[0].bell = (struct shring_bell){.ring = strike, .arg = &s};
+	pattern(in, SIZE, 0);
+	assert_true(shring_arm(&pair.side[1], SHRING_READ));
+	assert_int_equal(shring_write(&pair.side[0], in, SIZE), SIZE);
+	assert_int_not_equal(s.n, 0);
+	assert_memory_equal(pair.side[0].end[SHRING_WRITE].data, in, SIZE);
+	assert_true(shring_write(&pair.side[0], in, 1) < 0);
+	pair_close(&pair);
+
+	/* A read of two pieces, and a writer that sleeps. */
+	pair_open(&pair, SIZE, SIZE);
+	s = (struct strike){.pair = &pair};
+	pair.side[1].bell = (struct shring_bell){.ring = strike, .arg = &s};
+	assert_int_equal(shring_write(&pair.side[0], in, SIZE), SIZE);
+	assert_true(shring_arm(&pair.side[0], SHRING_WRITE));
+	assert_int_equal(shring_read(&pair.side[1], out, SIZE), SIZE);
+	assert_int_not_equal(s.n, 0);
+	assert_memory_equal(in, out, SIZE);
+	assert_int_equal(shring_read(&pair.side[1], out, 1), -EPROTO);
+	pair_close(&pair);
+}
+
 /* What we wrote ourselves is not believed when it comes back. */
 static void test_own_words(void **state)
 {
@@ -643,6 +690,7 @@ int main(void)
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_spin_adapts),
 		cmocka_unit_test(test_hostile_indices),
+		cmocka_unit_test(test_changes_within_call),
 		cmocka_unit_test(test_own_words),
 	};
 
