@@ -27,18 +27,8 @@
 
 #define MODULE	   "device"
 #define FW_VERSION "0.1.0"
-/* Below the IP MTU: IPv6 40, UDP 8, BTH 12, RETH 16, ICRC 4; Linux' rxe takes 80 too. */
-#define HEADERS_BYTES 80
-
-enum ibv_mtu device_mtu(const struct device *dev)
-{
-	const struct link *link = dev->link;
-	enum ibv_mtu mtu = IBV_MTU_256;
-
-	while (mtu < IBV_MTU_4096 && (128u << (mtu + 1)) + HEADERS_BYTES <= link->ip_mtu)
-		mtu++;
-	return mtu;
-}
+/* An ACK may take as long as the thread naps: 4.096 us * 2^this (see progress.c). */
+#define ACK_DELAY_EXP 9
 
 static uint64_t guid_of_link_be(const struct link *link)
 {
@@ -64,6 +54,7 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_qp_wr = ENGINE_SQ_MAX;
 	a->device_cap_flags = IBV_DEVICE_CURR_QP_STATE_MOD | IBV_DEVICE_RC_RNR_NAK_GEN;
 	a->max_sge = ENGINE_SGE_MAX;
+	a->max_sge_rd = ENGINE_SGE_MAX;
 	a->max_cq = DEVICE_CQ_MAX;
 	a->max_cqe = CQ_DEPTH_MAX;
 	a->max_mr = MR_MAX / 2;
@@ -77,28 +68,10 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_srq_sge = RQ_SGE_MAX;
 	a->max_ah = DEVICE_AH_MAX;
 	a->max_pkeys = 1;
+	a->local_ca_ack_delay = ACK_DELAY_EXP;
 	a->phys_port_cnt = 1;
-	return 0;
-}
-
-static int query_port(
-	struct ibv_context *ctx, uint8_t port_num, struct ibv_port_attr *attr)
-{
-	if (port_num != 1)
-		return EINVAL;
-	*attr = (struct ibv_port_attr){
-		.state = IBV_PORT_ACTIVE,
-		.max_mtu = IBV_MTU_4096,
-		.active_mtu = device_mtu(to_device(ctx)),
-		.gid_tbl_len = 1,
-		.pkey_tbl_len = 1,
-		.max_msg_sz = ENGINE_MSG_MAX,
-		.active_width = 1,
-		.active_speed =
-			4,	 /* 10 Gb/s, as devices without a wire of their own say */
-		.phys_state = 5, /* link up */
-		.link_layer = IBV_LINK_LAYER_ETHERNET,
-	};
+	if (attr_size >= sizeof(*attr))
+		attr->phys_port_cnt_ex = 1;
 	return 0;
 }
 
@@ -119,7 +92,6 @@ static void free_context(struct ibv_context *ibctx)
 
 static const struct verbs_context_ops device_ops = {
 	.query_device_ex = query_device_ex,
-	.query_port = query_port,
 	.free_context = free_context,
 };
 
@@ -150,6 +122,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 	ctx->dev = dev;
 	strcpy(ctx->gid_dir, gid_dir);
 	verbs_set_ops(&ctx->vctx, &device_ops);
+	verbs_set_ops(&ctx->vctx, &port_ops);
 	verbs_set_ops(&ctx->vctx, &object_ops);
 	verbs_set_ops(&ctx->vctx, &datapath_ops);
 	verbs_set_ops(&ctx->vctx, &event_ops);

@@ -132,7 +132,8 @@ static inline struct device *to_device(struct ibv_context *ctx)
 
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
-/* The port's path MTU. */
+
+/* port.c: the port's path MTU */
 enum ibv_mtu device_mtu(const struct device *dev);
 
 /* device_share.c: the device on an address of this host; -EINVAL, or as link_udp_open()
@@ -173,7 +174,8 @@ void qp_ex_destroy(struct device_qp *qp);
 /* datapath.c: post a list, or none of it if one is wrong. Return: 0 or errno */
 int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr);
 
-/* The verbs: cq_ex.c, qp_ex.c, events.c, objects.c, datapath.c */
+/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, objects.c, datapath.c */
+extern const struct verbs_context_ops port_ops;
 extern const struct verbs_context_ops cq_ex_ops;
 extern const struct verbs_context_ops qp_ex_ops;
 extern const struct verbs_context_ops event_ops;

@@ -98,6 +98,18 @@ mpi()
 	report "mpirun $*" "$rc"
 }
 
+# links_up - wait until both interfaces run
+links_up()
+{
+	local ns
+
+	for ns in "$NS_A" "$NS_B"; do
+		until ip -n "$ns" -br link show type veth | grep -q ' UP '; do
+			sleep 0.02
+		done
+	done
+}
+
 devinfo()
 {
 	local rc=0 line
@@ -107,6 +119,14 @@ devinfo()
 		grep -qF "$line" "$LOGS/devinfo" || rc=1
 	done
 	report "ibv_devinfo -v" "$rc"
+
+	rc=0
+	ip -n "$NS_B" link set "$VETH_B" down
+	in_ns "$NS_B" --addr "$ADDR_B" ibv_devinfo >"$LOGS/devinfo" 2>&1 || rc=$?
+	grep -qF PORT_DOWN "$LOGS/devinfo" || rc=1
+	ip -n "$NS_B" link set "$VETH_B" up
+	links_up
+	report "ibv_devinfo, interface down" "$rc"
 }
 
 main()
@@ -116,6 +136,7 @@ main()
 	[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
 	trap cleanup EXIT
 	net_up
+	links_up
 
 	devinfo
 	for test in rc srq; do

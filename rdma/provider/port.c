@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The port: what the interface below says of itself.
+ */
+#include "provider_priv.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Below the IP MTU: IPv6 40, UDP 8, BTH 12, RETH 16, ICRC 4; Linux' rxe takes 80 too. */
+#define HEADERS_BYTES 80
+
+enum { PHYS_DISABLED = 3, PHYS_LINK_UP = 5 };
+#define WIDTH_1X 1
+#define WIDTH_4X 2
+
+/* An Ethernet speed in InfiniBand's terms: lanes, and a lane's speed (1 is 2.5 Gb/s, 2 is
+ * 5, 4 is 10, 32 is 25, 64 is 50, 128 is 100). The first that is at least as fast.
+ */
+static const struct {
+	uint32_t mbps;
+	uint8_t width, speed;
+} speeds[] = {
+	{2500, WIDTH_1X, 1},
+	{5000, WIDTH_1X, 2},
+	{10000, WIDTH_1X, 4},
+	{25000, WIDTH_1X, 32},
+	{40000, WIDTH_4X, 4},
+	{50000, WIDTH_1X, 64},
+	{100000, WIDTH_4X, 32},
+	{200000, WIDTH_4X, 64},
+	{UINT32_MAX, WIDTH_4X, 128},
+};
+
+/* Some interfaces have no speed, such as loopback: 10 Gb/s, as veth and tap say. */
+#define MBPS_UNKNOWN 10000
+
+static uint32_t speed_mbps(int fd, struct ifreq *ifr)
+{
+	struct ethtool_cmd cmd = {.cmd = ETHTOOL_GSET};
+	uint32_t mbps;
+
+	ifr->ifr_data = (void *)&cmd;
+	if (ioctl(fd, SIOCETHTOOL, ifr))
+		return MBPS_UNKNOWN;
+	mbps = ethtool_cmd_speed(&cmd);
+	return mbps == 0 || mbps == (uint32_t)SPEED_UNKNOWN ? MBPS_UNKNOWN : mbps;
+}
+
+static void set_state(struct ibv_port_attr *attr, const char *ifname)
+{
+	struct ifreq ifr = {0};
+	uint32_t mbps = MBPS_UNKNOWN;
+	bool up = false;
+	size_t i = 0;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0) /* IPv4 may be absent */
+		fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	memcpy(ifr.ifr_name, ifname, sizeof(ifr.ifr_name));
+	if (fd >= 0) {
+		up = !ioctl(fd, SIOCGIFFLAGS, &ifr) && (ifr.ifr_flags & IFF_RUNNING);
+		mbps = speed_mbps(fd, &ifr);
+		close(fd);
+	}
+	while (speeds[i].mbps < mbps)
+		i++;
+	attr->state = up ? IBV_PORT_ACTIVE : IBV_PORT_DOWN;
+	attr->phys_state = up ? PHYS_LINK_UP : PHYS_DISABLED;
+	attr->active_width = speeds[i].width;
+	attr->active_speed = speeds[i].speed;
+}
+
+enum ibv_mtu device_mtu(const struct device *dev)
+{
+	const struct link *link = dev->link;
+	enum ibv_mtu mtu = IBV_MTU_256;
+
+	while (mtu < IBV_MTU_4096 && (128u << (mtu + 1)) + HEADERS_BYTES <= link->ip_mtu)
+		mtu++;
+	return mtu;
+}
+
+static int query_port(
+	struct ibv_context *ctx, uint8_t port_num, struct ibv_port_attr *attr)
+{
+	struct device *dev = to_device(ctx);
+
+	if (port_num != 1)
+		return EINVAL;
+	*attr = (struct ibv_port_attr){
+		.max_mtu = IBV_MTU_4096,
+		.active_mtu = device_mtu(dev),
+		.gid_tbl_len = 1,
+		.pkey_tbl_len = 1,
+		.max_msg_sz = ENGINE_MSG_MAX,
+		.link_layer = IBV_LINK_LAYER_ETHERNET,
+	};
+	set_state(attr, dev->link->ifname);
+	return 0;
+}
+
+const struct verbs_context_ops port_ops = {
+	.query_port = query_port,
+};
