@@ -5,7 +5,7 @@
 The same unmodified programs run on both ends of an Ethernet segment (wire.py): on ours
 under vrdma-run, in the guest on rxe. Then everything again with packets lost, doubled
 and swapped. In the end scapy looks at what each end has sent.
-Usage: interop.py VRDMA_RUN [PATTERN]; with PATTERN, only the tests that contain it
+Usage: interop.py VRDMA_RUN VERBS_CHECK [PATTERN]; with PATTERN, only the tests that contain it
 """
 
 import os
@@ -28,6 +28,10 @@ SKIPPED = 77
 PATIENCE = 60            # seconds for one program; never reached
 OUR_IF, GUEST_IF = "ours0", "guest0"
 OUR_ADDR, GUEST_ADDR = "192.0.2.1", "192.0.2.2"
+OUR_ADDR6, GUEST_ADDR6 = "2001:db8::1", "2001:db8::2"
+OUR_GID = OUR_GID6 = 0     # a device has one address
+GUEST_GID, GUEST_GID6 = 1, 2  # after the link-local address
+MTU = 4200                 # so that rxe's path MTU is 4096; other programs take 1024
 GUEST_MAC = "02:00:00:00:00:02"
 # rxe takes CRC-32 from the kernel's crypto API, by name: no module says it needs it.
 MODULES = "rdma_rxe,ib_uverbs,crc32_generic"
@@ -39,6 +43,7 @@ set -u
 # rxe takes its GIDs from the addresses; packets are to be whole when they are kept
 ethtool -K eth0 tx off >/dev/null
 rdma link add rxe0 type rxe netdev eth0
+ip address add "$4/64" dev eth0 nodad
 exec 3<>"/dev/tcp/$1/$2"
 listens() { grep -qs ":4853 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; }
 while read -ru 3 role command; do
@@ -81,8 +86,9 @@ class Guest:
         self.process = subprocess.Popen(
             [f"{ROOT}/guest/launch", "--name", "interop", "--run-dir", folder,
              "--netdev", f"tap:{GUEST_IF}", "--mac", GUEST_MAC,
-             "--ip", f"{GUEST_ADDR}/24", "--modules", MODULES, "--",
-             "bash", "-c", AGENT, "agent", OUR_ADDR, str(port), str(PATIENCE)],
+             "--ip", f"{GUEST_ADDR}/24", "--mtu", str(MTU), "--modules", MODULES, "--",
+             "bash", "-c", AGENT, "agent", OUR_ADDR, str(port), str(PATIENCE),
+             GUEST_ADDR6],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         try:
             self.agent = server.accept()[0].makefile("rw")
@@ -118,11 +124,11 @@ class Guest:
 
 
 class Ours:
-    """The programs on our side."""
+    """The programs on our side, on a device with address @addr."""
 
-    def __init__(self, vrdma_run, folder):
+    def __init__(self, vrdma_run, addr, folder):
         self.prefix = ["timeout", "-k", "1", str(PATIENCE), vrdma_run, "--addr",
-                       OUR_ADDR, "--name", "vrdma0"]
+                       addr, "--name", "vrdma0"]
         self.log = open(f"{folder}/ours.log", "a+b")
         self.process = None
 
@@ -147,10 +153,12 @@ class Ours:
 
 
 class Suite:
-    def __init__(self, ours, guest, wire, pattern):
+    def __init__(self, ours, ours6, guest, wire, check, pattern):
         self.ours = ours
+        self.ours6 = ours6
         self.guest = guest
         self.wire = wire
+        self.check = check
         self.pattern = pattern
         self.n = self.failed = 0
 
@@ -160,34 +168,37 @@ class Suite:
         self.failed += bool(error)
         print(f"FAILED {name}: {error}" if error else f"ok {name}{took}", flush=True)
 
-    def pair(self, command, server, what=""):
+    def pair(self, command, server, what, ipv6):
         """Run @command on both ends; {gid} stands for the RoCEv2 GID's index.
 
         @server: "ours" or "rxe"
         """
-        name = f"{command.replace(' -x {gid}', '').replace(' -g {gid}', '')}," \
-               f" {server} is server{what}"
+        name = os.path.basename(
+            f"{command.replace(' -x {gid}', '').replace(' -g {gid}', '')},"
+            f" {server} is server{what}")
         if self.pattern not in name:
             return
         begin = time.monotonic()
-        ours, guest = command.format(gid=0), command.format(gid=1)
+        ours = self.ours6 if ipv6 else self.ours
+        here = command.format(gid=OUR_GID6 if ipv6 else OUR_GID)
+        there = command.format(gid=GUEST_GID6 if ipv6 else GUEST_GID)
         if server == "ours":
-            self.ours.start("server", ours)
-            self.guest.start("client", f"{guest} {OUR_ADDR}")
+            ours.start("server", here)
+            self.guest.start("client", f"{there} {OUR_ADDR}")
         else:
-            self.guest.start("server", guest)
-            self.ours.start("client", f"{ours} {GUEST_ADDR}")
-        status = self.ours.wait(), self.guest.wait()
+            self.guest.start("server", there)
+            ours.start("client", f"{here} {GUEST_ADDR}")
+        status = ours.wait(), self.guest.wait()
         if status != (0, 0):
             self.report(name, f"status {status[0]} here, {status[1]} in the guest")
-            print(self.ours.said()[-2000:])
+            print(ours.said()[-2000:])
             print(self.guest.said()[-2000:])
         else:
             self.report(name, None, begin)
 
-    def both(self, command, what=""):
-        self.pair(command, "ours", what)
-        self.pair(command, "rxe", what)
+    def both(self, command, what="", ipv6=False):
+        self.pair(command, "ours", what, ipv6)
+        self.pair(command, "rxe", what, ipv6)
 
     @staticmethod
     def options(verb):
@@ -197,6 +208,7 @@ class Suite:
 
     def lossless(self):
         self.both("ibv_rc_pingpong -g {gid} -n 100 -c")
+        self.both("ibv_rc_pingpong -g {gid} -n 100 -e")
         self.both("ibv_uc_pingpong -g {gid} -n 100")
         self.both("ibv_ud_pingpong -g {gid} -n 100")
         for size in (2, 65536):
@@ -207,12 +219,23 @@ class Suite:
         for verb in ("send", "write"):
             self.both(f"ib_{verb}_bw -F -x {{gid}} -n 50 -c UC -s 4096")
         self.both("ib_send_bw -F -x {gid} -n 50 -c UD -s 1024")
+        for test in "ib_send_lat", "ib_write_lat":
+            self.both(f"{test} -F -x {{gid}} -n 50")
+        self.both(f"{self.check} -g {{gid}} -e")
+
+    def over_ipv6(self):
+        """There our device judges the ICRC of what it receives, too. The programs meet
+        over IPv4."""
+        self.both(f"{self.check} -g {{gid}} -e", ", IPv6", ipv6=True)
+        self.both("ibv_ud_pingpong -g {gid} -n 100", ", IPv6", ipv6=True)
+        self.both("ib_send_bw -F -x {gid} -n 50 -s 65536", ", IPv6", ipv6=True)
 
     def lossy(self):
         """Not ibv_rc_pingpong: who has all of its messages ends at once, and when its
         last ACK is lost, nobody is there to answer the repetition."""
         mischief = {"drop": 0.02, "double": 0.01, "swap": 0.01}
         self.wire.set_mischief(mischief)
+        self.both(f"{self.check} -g {{gid}}", ", lossy")
         for verb in ("send", "write", "read"):
             self.both(f"ib_{verb}_bw {self.options(verb)} -n 20 -s 65536", ", lossy")
         self.both(f"ib_atomic_bw {self.options('atomic')} -n 200", ", lossy")
@@ -227,7 +250,7 @@ class Suite:
 def judge(frames):
     """What is wrong with the frames' ICRC, as scapy computes it; None if nothing."""
     for frame in frames:
-        ip = roce.IP(frame[14:])
+        ip = (roce.IP if frame[14] >> 4 == 4 else roce.IPv6)(frame[14:])
         data = bytes(ip[roce.UDP].payload)
         if roce.icrc(ip, data[:-4]) != data[-4:]:
             return f"wrong in {frame.hex()}"
@@ -238,10 +261,12 @@ def segment():
     """Make the interfaces, in our own network namespace."""
     for name in OUR_IF, GUEST_IF:
         net.run("ip", "tuntap", "add", name, "mode", "tap")
-        # Only what the programs send; the port to the guest is no end point.
-        net.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+        net.run("ip", "link", "set", name, "mtu", str(MTU))
+    # The port to the guest is no end point of ours.
+    net.run("sysctl", "-qw", f"net.ipv6.conf.{GUEST_IF}.disable_ipv6=1")
     net.run("ip", "link", "set", GUEST_IF, "arp", "off", "up")
     net.run("ip", "address", "add", f"{OUR_ADDR}/24", "dev", OUR_IF)
+    net.run("ip", "address", "add", f"{OUR_ADDR6}/64", "dev", OUR_IF, "nodad")
     net.run("ip", "link", "set", OUR_IF, "up")
     net.run("ip", "link", "set", "lo", "up")
 
@@ -253,20 +278,23 @@ def main():
         return SKIPPED
     net.enter()
     segment()
-    pattern = sys.argv[2] if len(sys.argv) > 2 else ""
+    pattern = sys.argv[3] if len(sys.argv) > 3 else ""
     with tempfile.TemporaryDirectory(prefix="vrdma-interop-") as folder:
         os.mkdir(f"{folder}/kept")
         wire = Wire(OUR_IF, GUEST_IF, f"{folder}/kept")
         guest = Guest(folder)
         try:
-            suite = Suite(Ours(sys.argv[1], folder), guest, wire, pattern)
+            suite = Suite(Ours(sys.argv[1], OUR_ADDR, folder),
+                          Ours(sys.argv[1], OUR_ADDR6, folder), guest, wire,
+                          os.path.abspath(sys.argv[2]), pattern)
             suite.lossless()
+            suite.over_ipv6()
             suite.lossy()
         finally:
             guest.close()
         for sender, kept in wire.close().items():
-            for opcode, frames in kept.items():
-                suite.report(f"ICRC of opcode {opcode:#04x} from {sender}",
+            for kind, frames in kept.items():
+                suite.report(f"ICRC of opcode {kind} from {sender}",
                              judge(frames))
     print(f"{suite.n} tests, {suite.failed} failed")
     return 1 if suite.failed else 0

@@ -73,8 +73,9 @@ class End:
         if opcode is None:
             return [frame]
         self.counts["packets"] += 1
-        if len(self.kept[opcode]) < KEPT_EACH:
-            self.kept[opcode].append(frame)
+        kept = self.kept[f"{opcode:#04x} over IPv{frame[14] >> 4}"]
+        if len(kept) < KEPT_EACH:
+            kept.append(frame)
         what = self.fate()
         if what:
             self.counts[what] += 1
@@ -199,8 +200,8 @@ class Wire:
             for end in ends:
                 with open(f"{self.folder}/{end.name}.json", "w",
                           encoding="utf-8") as file:
-                    json.dump({opcode: [frame.hex() for frame in frames]
-                               for opcode, frames in end.kept.items()}, file)
+                    json.dump({kind: [frame.hex() for frame in frames]
+                               for kind, frames in end.kept.items()}, file)
         except BaseException:  # pylint: disable=broad-except
             traceback.print_exc()
             os._exit(1)
@@ -213,7 +214,7 @@ class Wire:
         return json.loads(self.control.recv(4096))
 
     def close(self):
-        """Return {interface that sent it: {opcode: [frame]}}."""
+        """Return {interface that sent it: {opcode and IP version: [frame]}}."""
         self.control.close()
         _, status = os.waitpid(self.pid, 0)
         if status:
@@ -222,6 +223,6 @@ class Wire:
         for name in os.listdir(self.folder):
             with open(f"{self.folder}/{name}", encoding="utf-8") as file:
                 kept[name.removesuffix(".json")] = {
-                    int(opcode): [bytes.fromhex(frame) for frame in frames]
-                    for opcode, frames in json.load(file).items()}
+                    kind: [bytes.fromhex(frame) for frame in frames]
+                    for kind, frames in json.load(file).items()}
         return kept
