@@ -10,7 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "ivshmem/doorbell.h"
 
 #define SIZE_LOG2_MIN 16
 #define SIZE_LOG2_MAX 22
@@ -37,15 +38,10 @@ static struct shring_side *peer(const struct shring *r)
 
 static void bell_ring(const struct shring_bell *bell, enum shring_dir dir)
 {
-	const uint64_t one = 1;
-
-	if (bell->ring) {
+	if (bell->ring)
 		bell->ring(bell->arg, dir);
-	} else if (bell->fd[dir] >= 0) {
-		/* It fails only when the count is full, and then the bell rings. */
-		ssize_t n = write(bell->fd[dir], &one, sizeof(one));
-		(void)n;
-	}
+	else if (bell->fd[dir] >= 0)
+		doorbell_ring(bell->fd[dir]);
 }
 
 /* W2: our index has been stored. @dir is what the peer may wait for, and @end ours. */

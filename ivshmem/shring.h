@@ -38,7 +38,7 @@ enum shring_dir {
 
 struct shring_bell {
 	/* Wakes the peer's thread that waits for @dir; from any thread, must not block.
-	 * NULL: adds 1 to the eventfd fd[dir], if that is not negative.
+	 * NULL: doorbell_ring() of the eventfd fd[dir], if that is not negative.
 	 */
 	void (*ring)(void *arg, enum shring_dir dir);
 	void *arg;

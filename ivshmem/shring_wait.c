@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "ivshmem/doorbell.h"
 
 /* The clock is looked at once in so many polls: it costs as much as several of them. */
 #define POLLS_PER_LOOK 16
@@ -30,13 +31,6 @@ static bool spin_until(struct shring *r, enum shring_dir dir, uint64_t end_ns)
 	return false;
 }
 
-static int bell_take(int fd)
-{
-	uint64_t count;
-
-	return read(fd, &count, sizeof(count)) < 0 ? -errno : 0;
-}
-
 /* S3: sleep until the bell, and take its count. */
 static int sleep_on(int fd, int64_t left_ns)
 {
@@ -47,7 +41,7 @@ static int sleep_on(int fd, int64_t left_ns)
 
 	/* For ever, and the descriptor blocks: reading is all that is needed. */
 	if (left_ns < 0) {
-		n = bell_take(fd);
+		n = doorbell_take(fd, true);
 		if (n != -EAGAIN)
 			return n;
 	}
@@ -56,7 +50,7 @@ static int sleep_on(int fd, int64_t left_ns)
 		return -errno;
 	if (n == 0)
 		return -ETIMEDOUT;
-	n = bell_take(fd);
+	n = doorbell_take(fd, false);
 	return n == -EAGAIN ? 0 : n;
 }
 
