@@ -14,7 +14,6 @@ NAME=demo
 NATIVE=
 DEVICE=udp
 KEEP=
-OUT=$VRDMA_ROOT/build/demo
 PIDS=()
 
 usage()
@@ -32,7 +31,8 @@ usage()
 	                 the userspace one; NAME,NAME: one for each node
 	  --keep         leave the nodes running
 	  --stop         end what --keep left running
-	  --name NAME    another name for namespaces and files (default: demo)
+	  --name NAME    another name for namespaces and files, so that demos can run
+	                 side by side; the results are then in build/demo-NAME/
 	END
 }
 
@@ -60,6 +60,8 @@ parse_args()
 	[[ $DEVICE =~ ^[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)?$ ]] ||
 		die "--device: '$DEVICE' is no device name"
 	RUN=/run/vrdma-$NAME
+	OUT=$VRDMA_ROOT/build/demo
+	[ "$NAME" = demo ] || OUT+=-$NAME
 }
 
 ns_of()
@@ -98,13 +100,27 @@ clean()
 	done
 	PIDS=()
 	for node in a b; do
-		"$VRDMA_ROOT/scripts/stop-vrdma.sh" "$node" --run-dir "$RUN" 2>/dev/null || true
+		if ! quietly "$VRDMA_ROOT/scripts/stop-vrdma.sh" "$node" --run-dir "$RUN"; then
+			warn "node $node could not be stopped; $RUN stays"
+			return 1
+		fi
 		if [ -e "/run/netns/$(ns_of $node)" ]; then
 			ip netns delete "$(ns_of $node)"
 		fi
 	done
 	# Only sockets and logs of guests are left in it.
-	rm -rf "$RUN" "$RUN.lock"
+	rm -rf "$RUN"
+}
+
+# take_lock - one demo of a name at a time. The file goes with the demo that holds it,
+# so what was opened may be a file that is gone: then it is no lock.
+take_lock()
+{
+	while :; do
+		exec 7>"$RUN.lock"
+		flock -n 7 || die "a demo of this name is running (--name gives another)"
+		[ ! /proc/self/fd/7 -ef "$RUN.lock" ] || return 0
+	done
 }
 
 at_exit()
@@ -116,12 +132,14 @@ at_exit()
 	[ -z "$STEP_NAME" ] || step_end failed
 	if [ $rc = 0 ] && [ "$KEEP" = yes ]; then
 		look_around
-		return
+	else
+		clean || rc=1
 	fi
-	clean
+	rm -f "$RUN.lock"
 	if [ $rc != 0 ]; then
 		say "failed; logs are in ${OUT#"$VRDMA_ROOT"/}/"
 	fi
+	exit $rc
 }
 
 # ---- the network -------------------------------------------------------------
@@ -352,8 +370,7 @@ main()
 {
 	parse_args "$@"
 	need_root
-	exec 7>"$RUN.lock"
-	flock -n 7 || die "a demo of this name is running (--name gives another)"
+	take_lock
 	trap at_exit EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP

@@ -19,36 +19,46 @@ NETPIPE_ROW = re.compile(
     r"^\s*\d+:\s+(\d+) bytes\s+\d+ times -->\s+([\d.]+) Mbps in\s+([\d.]+) usec")
 
 
-def numbers(answer):
-    """Return all the numbers of a nested answer as one flat {name: number}."""
-    found = {}
-    for key, value in answer.items():
-        if isinstance(value, dict):
-            found.update(numbers(value))
-        elif isinstance(value, int) and not isinstance(value, bool):
-            found[key] = value
-    return found
+def opcodes(xstats):
+    """Return messages by opcode as the device counted them; what a real device
+    sent is known only from the driver, which posts nothing but SENDs.
+    """
+    if "dev_tx_send_messages" not in xstats:
+        return {"tx_send": xstats["tx_messages"], "rx_send": xstats["rx_messages"]}
+    return {f"{way}_{name}": xstats[f"dev_{way}_{name}_messages"]
+            for name in ("send", "write") for way in ("tx", "rx")}
 
 
-def node_counts(name, xstats, device):
+def node_counts(name, xstats):
     """Return a node's part of result.json.
 
-    @xstats: the driver's extended statistics, {name: number}
-    @device: what /vrdma/device says; a real device has none of our counters
+    @xstats: the driver's extended statistics, {name: number}; those of a
+             userspace device are among them, their names begin with dev_
     """
-    counters = numbers(device)
     return {
         "name": name,
         "tx_frames": xstats["tx_frames"],
         "tx_bytes": xstats["tx_bytes"],
         "rx_frames": xstats["rx_frames"],
         "rx_bytes": xstats["rx_bytes"],
-        "opcodes": {"tx_send": xstats["tx_messages"],
-                    "rx_send": xstats["rx_messages"]},
-        "retransmissions": counters.get("tx_retransmitted"),
+        "opcodes": opcodes(xstats),
+        "retransmissions": xstats.get("dev_tx_retransmitted"),
         "drops": {key: value for key, value in xstats.items()
                   if re.match("[rt]x_drop_", key)},
     }
+
+
+def foreign_messages(node, xstats):
+    """Return what the device did that was not the driver's SENDs."""
+    found = []
+    for way in ("tx", "rx"):
+        if node["opcodes"][f"{way}_send"] != xstats[f"{way}_messages"]:
+            found.append(f"{node['name']}: the device counts "
+                         f"{node['opcodes'][f'{way}_send']} {way} SENDs, "
+                         f"the driver {xstats[f'{way}_messages']}")
+        if node["opcodes"].get(f"{way}_write"):
+            found.append(f"{node['name']}: there are {way} WRITEs")
+    return found
 
 
 def mismatches(sender, receiver):
@@ -73,12 +83,13 @@ def mismatches(sender, receiver):
 
 
 def read_node(name, run_dir):
-    """Return (result.json's part, what /vrdma/device says)."""
+    """Return (result.json's part, the device's name, problems)."""
     path = telemetry.socket_path(name, run_dir)
     port = telemetry.driver_port(path)
     device = telemetry.query(path, f"/vrdma/device,{port}")
     xstats = telemetry.query(path, f"/ethdev/xstats,{port}")
-    return node_counts(name, xstats, device), device
+    node = node_counts(name, xstats)
+    return node, device["name"], foreign_messages(node, xstats)
 
 
 def settle(names, run_dir):
@@ -89,8 +100,9 @@ def settle(names, run_dir):
     """
     end = time.monotonic() + SETTLE
     while True:
-        (one, device), (two, _) = [read_node(name, run_dir) for name in names]
-        problems = mismatches(one, two) + mismatches(two, one)
+        (one, device, problems), (two, _, more) = [
+            read_node(name, run_dir) for name in names]
+        problems = problems + more + mismatches(one, two) + mismatches(two, one)
         if not problems or time.monotonic() > end:
             return [one, two], device, problems
         time.sleep(0.2)
@@ -156,14 +168,13 @@ def main():
     nodes, device, problems = settle(args.nodes, args.run_dir)
     if not rows or rows[-1]["bytes"] < 1 << 20:
         problems.append("NetPIPE did not get to 1 MiB")
-    name = device.get("name", "unknown")
     print_netpipe(rows)
-    print_nodes(nodes, name)
+    print_nodes(nodes, device)
     with open(args.output, "w", encoding="utf-8") as file:
         json.dump({"nodes": nodes, "netpipe": rows,
                    "guest": {"accelerator": args.accelerator,
                              "kernel": args.kernel},
-                   "device": name}, file, indent=2)
+                   "device": device}, file, indent=2)
         file.write("\n")
     for problem in problems:
         print(f"demo: does not add up: {problem}", file=sys.stderr)

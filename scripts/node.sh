@@ -40,7 +40,7 @@ sets the node's environment and PATH for the mike-* commands, or executed.
 
   --local ADDR     underlay address (default: what routes to the first peer)
   --device NAME    verbs device; udp: the userspace one; auto (default): a real
-                   one if there is any, else udp
+                   one that has the local address, else udp
   --key FILE       only peers that prove this key may connect
   --hello-port N   TCP port of the hello protocol (default 4791)
   --mtu N          MTU of the virtual network (default 1500)
@@ -242,6 +242,8 @@ find_driver()
 	DRIVER=$ROOT/build/pmd/librte_net_vrdma.so
 	[ -r "$DRIVER" ] || node_die "the driver is not built: $DRIVER (run scripts/setup.sh)"
 	DRIVER=$(readlink -f "$DRIVER")
+	[[ $DRIVER != *[[:space:]]* ]] ||
+		node_die "DPDK takes no driver from a path with a blank: $DRIVER"
 	local dir=$DRIVER
 	while [ "$dir" != / ]; do
 		dir=$(dirname "$dir")
@@ -330,13 +332,15 @@ huge_take()
 	free=$(($(cat $HUGE/free_hugepages) - $(cat $HUGE/resv_hugepages)))
 	want=$((PAGES - free))
 	[ $want -gt 0 ] || return 0
+	# Noted first: the kernel may take long over it, and we be killed meanwhile.
+	echo "hugepages $want" >>"$OVS_RUNDIR/undo"
 	got=$(huge_add $want)
 	if [ "$got" -lt $want ]; then
 		huge_add -"$got" >/dev/null
+		sed -i '/^hugepages/d' "$OVS_RUNDIR/undo"
 		node_say "only $got of $want huge pages to be had; using ordinary memory"
 		return 1
 	fi
-	echo "hugepages $got" >>"$OVS_RUNDIR/undo"
 }
 
 # Set EAL_MEMORY: huge pages if the host has them.  A daemon that is started again
@@ -562,9 +566,12 @@ remove_run_dirs()
 # show_reason - the driver's own words if it has any, else the log's last complaints
 show_reason()
 {
-	grep -h -F '|dpdk|ERR|vrdma' "$OVS_DAEMON_LOG" 2>/dev/null | tail -n 1 | cut -d '|' -f 5- >&2
-	[ "${PIPESTATUS[0]}" -ne 0 ] || return 0
-	grep -h -E '\|(WARN|ERR|EMER)\|' "$OVS_DAEMON_LOG" 2>/dev/null | tail -n 5 >&2 || true
+	local reason
+
+	[ -r "$OVS_DAEMON_LOG" ] || return 0
+	reason=$(grep -F '|dpdk|ERR|vrdma' "$OVS_DAEMON_LOG" | tail -n 1 | cut -d '|' -f 5-)
+	[ -n "$reason" ] || reason=$(grep -E '\|(WARN|ERR|EMER)\|' "$OVS_DAEMON_LOG" | tail -n 5)
+	[ -z "$reason" ] || printf '%s\n' "$reason" >&2
 }
 
 # A start that fails takes back what it made, but leaves a node alone that was
@@ -574,6 +581,9 @@ start_failed()
 	local rc=$?
 
 	[ $rc -ne 0 ] || return 0
+	# Nothing that fails from here on may keep the rest from being taken down.
+	set +e
+	trap '' INT TERM
 	show_reason
 	if [ "$FRESH" = yes ]; then
 		take_down

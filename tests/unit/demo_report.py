@@ -15,21 +15,23 @@ def xstats(sent, received):
     return {"tx_frames": sent, "tx_bytes": sent * 100, "tx_messages": sent,
             "rx_frames": received, "rx_bytes": received * 100,
             "rx_messages": received, "tx_drop_no_peer": 3, "rx_drop_record": 0,
-            "tx_good_packets": sent}
+            "tx_good_packets": sent, "dev_tx_send_messages": sent,
+            "dev_rx_send_messages": received, "dev_tx_write_messages": 0,
+            "dev_rx_write_messages": 0, "dev_tx_retransmitted": 2}
 
 
 def nodes():
     """Two nodes that agree: a sent 5, b sent 7."""
-    device = {"name": "vrdma0", "counters": {"tx_retransmitted": 2}}
-    return (demo_report.node_counts("a", xstats(5, 7), device),
-            demo_report.node_counts("b", xstats(7, 5), device))
+    return (demo_report.node_counts("a", xstats(5, 7)),
+            demo_report.node_counts("b", xstats(7, 5)))
 
 
 class Report(unittest.TestCase):
     def test_node_counts(self):
         one, _ = nodes()
         self.assertEqual(one["retransmissions"], 2)
-        self.assertEqual(one["opcodes"], {"tx_send": 5, "rx_send": 7})
+        self.assertEqual(one["opcodes"], {"tx_send": 5, "rx_send": 7,
+                                          "tx_write": 0, "rx_write": 0})
         self.assertEqual(one["drops"], {"tx_drop_no_peer": 3, "rx_drop_record": 0})
 
     def test_match(self):
@@ -54,9 +56,25 @@ class Report(unittest.TestCase):
         self.assertEqual(demo_report.mismatches(one, two), [])
 
     def test_silence_is_no_match(self):
-        device = {"name": "x"}
-        quiet = demo_report.node_counts("a", xstats(0, 0), device)
+        quiet = demo_report.node_counts("a", xstats(0, 0))
         self.assertTrue(demo_report.mismatches(quiet, copy.deepcopy(quiet)))
+
+    def test_messages_that_are_not_the_drivers(self):
+        stats = xstats(5, 7)
+        self.assertEqual(demo_report.foreign_messages(nodes()[0], stats), [])
+        for key in ("dev_tx_send_messages", "dev_rx_send_messages",
+                    "dev_tx_write_messages", "dev_rx_write_messages"):
+            more = dict(stats, **{key: stats[key] + 1})
+            node = demo_report.node_counts("a", more)
+            self.assertTrue(demo_report.foreign_messages(node, more), key)
+
+    def test_real_device(self):
+        stats = {key: value for key, value in xstats(5, 7).items()
+                 if not key.startswith("dev_")}
+        node = demo_report.node_counts("a", stats)
+        self.assertEqual(node["opcodes"], {"tx_send": 5, "rx_send": 7})
+        self.assertIsNone(node["retransmissions"])
+        self.assertEqual(demo_report.foreign_messages(node, stats), [])
 
     def test_netpipe(self):
         text = ("Now starting the main loop\n"

@@ -7,6 +7,7 @@ on the wire, with native end points and with guests; --keep and --stop.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 NAME = f"test{os.getpid()}"
 DEMO = [f"{ROOT}/scripts/demo.sh", "--name", NAME]
 RUN_DIR = f"/run/vrdma-{NAME}"
-RESULT = f"{ROOT}/build/demo/result.json"
+RESULT = f"{ROOT}/build/demo-{NAME}/result.json"
 # What may be on the wire: RoCEv2 (UDP) and hello (TCP), and what finds the way
 # to the other address.
 FOREIGN = "not (udp dst port 4791 or tcp port 4791 or arp or icmp6 or ip6 multicast)"
@@ -106,6 +107,7 @@ class Demo(unittest.TestCase):
                        if name.startswith("rx_"))
             self.assertEqual(sender["tx_frames"], receiver["rx_frames"] + lost)
             self.assertGreater(sender["opcodes"]["tx_send"], 0)
+            self.assertEqual(sender["opcodes"]["tx_write"], 0)
             self.assertGreaterEqual(sender["retransmissions"], 0)
         rows = result["netpipe"]
         self.assertEqual(rows[0]["bytes"], 1)
@@ -115,12 +117,19 @@ class Demo(unittest.TestCase):
         self.assertGreater(one["tx_bytes"], sum(row["bytes"] for row in rows))
         self.assertTrue(result["device"])
 
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(os.path.dirname(RESULT), ignore_errors=True)
+
     def test_1_interrupted(self):
         with subprocess.Popen(DEMO, start_new_session=True,
                               stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as process:
             self.assertTrue(wait_for(
                 lambda: os.path.exists(f"{RUN_DIR}/guests/{NAME}-b"), 120))
+            second = demo()
+            self.assertNotEqual(second.returncode, 0)
+            self.assertIn("is running", second.stderr)
             os.killpg(process.pid, signal.SIGINT)
             self.assertEqual(process.wait(timeout=60), 130)
         self.assert_nothing_left()

@@ -12,6 +12,7 @@ source "$(dirname "$0")/net.sh"
 
 START=$SCRIPTS/start-vrdma.sh
 STOP=$SCRIPTS/stop-vrdma.sh
+SERVER=
 
 start_a()
 {
@@ -137,6 +138,49 @@ ipv6_and_key()
 	answers "$NS_A" 10.9.0.2 || fail "no ping after going back to IPv4"
 }
 
+# Frames of one MTU on one side, of 64 KiB on the other: TCP works, and what one
+# sent the other received.
+without_tso()
+{
+	"$STOP" na --run-dir "$RUN"
+	start_a --no-tso
+	answers "$NS_A" 10.9.0.2 || fail "no ping without TSO"
+	ip netns exec "$NS_B" timeout 60 iperf3 -s >/dev/null &
+	SERVER=$!
+	sleep 0.5
+	in_a timeout 30 iperf3 -c 10.9.0.2 -n 20M >/dev/null || fail "no TCP from a to b"
+	in_a timeout 30 iperf3 -c 10.9.0.2 -n 20M -R >/dev/null || fail "no TCP from b to a"
+	end_server
+	same_counts na nb || fail "what a sent is not what b received"
+	same_counts nb na || fail "what b sent is not what a received"
+	"$STOP" na --run-dir "$RUN"
+	start_a
+}
+
+end_server()
+{
+	[ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true
+	SERVER=
+}
+
+# same_counts SENDER RECEIVER - within five seconds, as frames may be under way.
+same_counts()
+{
+	local i
+
+	for ((i = 0; i < 50; i++)); do
+		[ "$(peer_count "$1" tx_frames)" != "$(peer_count "$2" rx_frames)" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# Counted for the present connection.
+peer_count()
+{
+	mike "$1" telemetry /vrdma/peers,0 | jq "[.[] | select(.state == \"up\") | .$2] | add"
+}
+
 # A shell that sources must keep its options and survive a failure.
 sourcing()
 {
@@ -177,6 +221,8 @@ foreign_bridge()
 {
 	ip -n "$NS_A" link add br0 type bridge
 	! start_a 2>/dev/null || fail "took over a foreign br0"
+	[ ! -e "$RUN/na" ] || fail "a failed start left its run directory"
+	! pgrep -f -- "--pidfile=$RUN/na/" >/dev/null || fail "a failed start left a daemon"
 	ip -n "$NS_A" link show br0 >/dev/null || fail "removed a foreign br0"
 	ip -n "$NS_A" link delete br0
 }
@@ -189,12 +235,12 @@ without_huge_pages()
 }
 
 need_host
-trap net_down EXIT
+trap 'end_server; net_down' EXIT
 net_up
 before=$(host_state)
 for step in two_nodes_reach_each_other second_start_changes_nothing \
 	start_after_crash_repairs guest_ports telemetry_answers other_arguments other_peers \
-	ipv6_and_key sourcing \
+	ipv6_and_key without_tso sourcing \
 	killed_node_is_cleared_away foreign_bridge without_huge_pages; do
 	echo "-- $step"
 	$step
