@@ -84,6 +84,10 @@ static void free_context(struct ibv_context *ibctx)
 {
 	struct context *ctx = to_context(ibctx);
 
+	engine_lock(ctx->dev);
+	TAILQ_REMOVE(&ctx->dev->contexts, ctx, entry);
+	events_forget_all(ctx->dev, ibctx->async_fd);
+	engine_unlock(ctx->dev);
 	device_put(ctx->dev);
 	gid_dir_remove(ctx->gid_dir);
 	verbs_uninit_context(&ctx->vctx);
@@ -129,6 +133,9 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 	verbs_set_ops(&ctx->vctx, &cq_ex_ops);
 	verbs_set_ops(&ctx->vctx, &qp_ex_ops);
 	ctx->vctx.create_cq_ex = device_create_cq_ex;
+	engine_lock(dev);
+	TAILQ_INSERT_TAIL(&dev->contexts, ctx, entry);
+	engine_unlock(dev);
 	*out = ctx;
 	return 0;
 }

@@ -53,6 +53,7 @@ static int device_create(const char *addr, uint32_t scope, struct device **out)
 		return -ENOMEM;
 	dev->scope = scope;
 	dev->pid = getpid();
+	TAILQ_INIT(&dev->contexts);
 	STAILQ_INIT(&dev->comp_events);
 	STAILQ_INIT(&dev->async_events);
 	init_lock(&dev->lock);
@@ -63,13 +64,15 @@ static int device_create(const char *addr, uint32_t scope, struct device **out)
 	rc = engine_create(&dev->engine);
 	if (rc)
 		goto err_link;
+	port_watch(dev);
 	rc = progress_start(dev);
 	if (rc)
-		goto err_engine;
+		goto err_port;
 	*out = dev;
 	return 0;
 
-err_engine:
+err_port:
+	port_unwatch(dev);
 	engine_destroy(dev->engine);
 err_link:
 	link_close(dev->link);
@@ -81,9 +84,9 @@ err_free:
 static void device_destroy(struct device *dev)
 {
 	progress_stop(dev);
+	port_unwatch(dev);
 	engine_destroy(dev->engine);
 	link_close(dev->link);
-	events_drop_all(dev);
 	pthread_mutex_destroy(&dev->rx_lock);
 	pthread_mutex_destroy(&dev->lock);
 	free(dev);

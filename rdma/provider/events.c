@@ -163,12 +163,15 @@ void events_await_ack(
 	pthread_mutex_unlock(mutex);
 }
 
-void events_drop_all(struct device *dev)
+void events_forget_all(struct device *dev, int fd)
 {
-	while (!STAILQ_EMPTY(&dev->comp_events))
-		remove_waiting(dev, STAILQ_FIRST(&dev->comp_events));
-	while (!STAILQ_EMPTY(&dev->async_events))
-		remove_waiting(dev, STAILQ_FIRST(&dev->async_events));
+	struct event_waiting *ev, *next;
+
+	for (ev = STAILQ_FIRST(&dev->async_events); ev; ev = next) {
+		next = STAILQ_NEXT(ev, entry);
+		if (ev->fd == fd)
+			remove_waiting(dev, ev);
+	}
 }
 
 /* libibverbs calls these when it has read an event. */

@@ -50,7 +50,7 @@ uint32_t events_forget_async(struct ibv_context *ctx, const void *element);
 void events_await_ack(pthread_mutex_t *mutex, pthread_cond_t *cond,
 	const uint32_t *n_acked, uint32_t n);
 
-/** events_drop_all() - the device goes */
-void events_drop_all(struct device *dev);
+/** events_forget_all() - the context with the asynchronous descriptor @fd goes */
+void events_forget_all(struct device *dev, int fd);
 
 #endif

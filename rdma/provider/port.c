@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The port: what the interface below says of itself.
+ * The port: what the interface below says of itself, and events when that changes.
  */
 #include "provider_priv.h"
 
@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <string.h>
@@ -55,19 +57,36 @@ static uint32_t speed_mbps(int fd, struct ifreq *ifr)
 	return mbps == 0 || mbps == (uint32_t)SPEED_UNKNOWN ? MBPS_UNKNOWN : mbps;
 }
 
+static int any_socket(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	/* IPv4 may be absent. */
+	return fd >= 0 ? fd : socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+static void set_name(struct ifreq *ifr, const char *ifname)
+{
+	*ifr = (struct ifreq){0};
+	memcpy(ifr->ifr_name, ifname, sizeof(ifr->ifr_name));
+}
+
+static bool is_up(int fd, struct ifreq *ifr)
+{
+	return !ioctl(fd, SIOCGIFFLAGS, ifr) && (ifr->ifr_flags & IFF_RUNNING);
+}
+
 static void set_state(struct ibv_port_attr *attr, const char *ifname)
 {
-	struct ifreq ifr = {0};
+	int fd = any_socket();
+	struct ifreq ifr;
 	uint32_t mbps = MBPS_UNKNOWN;
 	bool up = false;
 	size_t i = 0;
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0) /* IPv4 may be absent */
-		fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	memcpy(ifr.ifr_name, ifname, sizeof(ifr.ifr_name));
+	set_name(&ifr, ifname);
 	if (fd >= 0) {
-		up = !ioctl(fd, SIOCGIFFLAGS, &ifr) && (ifr.ifr_flags & IFF_RUNNING);
+		up = is_up(fd, &ifr);
 		mbps = speed_mbps(fd, &ifr);
 		close(fd);
 	}
@@ -106,6 +125,64 @@ static int query_port(
 	};
 	set_state(attr, dev->link->ifname);
 	return 0;
+}
+
+/* Events. */
+
+static bool port_is_up(const struct device *dev)
+{
+	int fd = any_socket();
+	struct ifreq ifr;
+	bool up;
+
+	if (fd < 0)
+		return dev->port_up;
+	set_name(&ifr, dev->link->ifname);
+	up = is_up(fd, &ifr);
+	close(fd);
+	return up;
+}
+
+void port_watch(struct device *dev)
+{
+	struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+
+	/* Without it there are no events, which is no reason to do without the device. */
+	dev->port_fd = socket(
+		AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (dev->port_fd >= 0 &&
+		bind(dev->port_fd, (struct sockaddr *)&group, sizeof(group))) {
+		close(dev->port_fd);
+		dev->port_fd = -1;
+	}
+	dev->port_up = port_is_up(dev);
+}
+
+void port_unwatch(struct device *dev)
+{
+	if (dev->port_fd >= 0)
+		close(dev->port_fd);
+}
+
+void port_changed(struct device *dev)
+{
+	struct context *ctx;
+	char msg[4096];
+	bool up;
+
+	/* What it says does not matter, nor that it may have been too much for the
+	 * socket: the interface is asked. */
+	while (recv(dev->port_fd, msg, sizeof(msg), 0) >= 0) {
+	}
+	up = port_is_up(dev);
+	if (up == dev->port_up)
+		return;
+	dev->port_up = up;
+	engine_lock(dev);
+	TAILQ_FOREACH(ctx, &dev->contexts, entry)
+	events_send_async(&ctx->vctx.context,
+		up ? IBV_EVENT_PORT_ACTIVE : IBV_EVENT_PORT_ERR, (void *)1);
+	engine_unlock(dev);
 }
 
 const struct verbs_context_ops port_ops = {

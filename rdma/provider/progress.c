@@ -130,6 +130,7 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 {
 	struct pollfd fds[] = {
 		{.fd = dev->wake_fd, .events = POLLIN},
+		{.fd = dev->port_fd, .events = POLLIN},
 		{.fd = dev->link->fd, .events = POLLIN},
 	};
 	uint64_t now = now_ns();
@@ -143,10 +144,12 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 			(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
 		timeout = &ts;
 	}
-	ppoll(fds, packets ? 2 : 1, timeout, NULL);
+	ppoll(fds, packets ? 3 : 2, timeout, NULL);
 	if ((fds[0].revents & POLLIN) && read(dev->wake_fd, &count, sizeof(count)) < 0) {
 		/* Somebody else can't have read it; nothing is lost if so. */
 	}
+	if (fds[1].revents)
+		port_changed(dev);
 }
 
 static void sleep_until_needed(struct device *dev)

@@ -40,6 +40,7 @@ struct device {
 	uint32_t scope;	     /* of a link-local address: interface index */
 	pid_t pid;
 	struct link *link;
+	TAILQ_HEAD(, context) contexts; /* under lock */
 
 	pthread_mutex_t lock;
 	struct engine *engine;
@@ -64,12 +65,18 @@ struct device {
 	_Atomic bool naps;	  /* the thread, which does not look at packets */
 	_Atomic bool stop;
 	int wake_fd;
+
+	/* port.c: */
+	int port_fd;  /* tells of changes of interfaces; or -1 */
+	bool port_up; /* as last seen, by the thread */
+
 	pthread_t thread;
 };
 
 /* What ibv_open_device() gives. */
 struct context {
 	struct verbs_context vctx;
+	TAILQ_ENTRY(context) entry;
 	struct device *dev;
 	char gid_dir[64]; /* see gid_dir.c */
 };
@@ -133,8 +140,12 @@ static inline struct device *to_device(struct ibv_context *ctx)
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
 
-/* port.c: the port's path MTU */
-enum ibv_mtu device_mtu(const struct device *dev);
+/* port.c */
+enum ibv_mtu device_mtu(const struct device *dev); /* the port's path MTU */
+void port_watch(struct device *dev);
+void port_unwatch(struct device *dev);
+/* The thread calls it when port_fd is readable. */
+void port_changed(struct device *dev);
 
 /* device_share.c: the device on an address of this host; -EINVAL, or as link_udp_open()
  */

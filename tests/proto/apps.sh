@@ -36,6 +36,16 @@ in_ns()
 	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" "$@"
 }
 
+# start NETNS LOG COMMAND... - in the background, as $SERVER, which can be killed
+start()
+{
+	local ns=$1 log=$2
+
+	shift 2
+	timeout -k 5 30 ip netns exec "$ns" "$VRDMA_RUN" "$@" >"$log" 2>&1 &
+	SERVER=$!
+}
+
 # listening PID - the server whose process is PID waits for its client
 listening()
 {
@@ -66,8 +76,7 @@ pair()
 	local rc=0 rc_server=0
 
 	rm -f "$LOGS"/*
-	in_ns "$NS_A" "$@" >"$LOGS/server" 2>&1 &
-	SERVER=$!
+	start "$NS_A" "$LOGS/server" "$@"
 	if listening "$SERVER"; then
 		in_ns "$NS_B" "$@" "$ADDR_A" >"$LOGS/client" 2>&1 || rc=$?
 	fi
@@ -119,14 +128,38 @@ devinfo()
 		grep -qF "$line" "$LOGS/devinfo" || rc=1
 	done
 	report "ibv_devinfo -v" "$rc"
+}
 
-	rc=0
+# wait_for PATTERN FILE PID - until the file has it, or the process is gone
+wait_for()
+{
+	until grep -q "$1" "$2"; do
+		kill -0 "$3" 2>/dev/null || return 1
+		sleep 0.02
+	done
+}
+
+# The interface goes down and up: the port's state follows, and events tell.
+port_state()
+{
+	local rc=0 log=$LOGS/asyncwatch
+
+	start "$NS_B" "$log" stdbuf -oL ibv_asyncwatch
+	wait_for 'event FD' "$log" "$SERVER" || rc=1
+	ip -n "$NS_B" link set "$VETH_B" down
+	wait_for IBV_EVENT_PORT_ERR "$log" "$SERVER" || rc=1
+	ip -n "$NS_B" link set "$VETH_B" up
+	wait_for IBV_EVENT_PORT_ACTIVE "$log" "$SERVER" || rc=1
+	kill "$SERVER" 2>/dev/null || true
+	wait "$SERVER" || true
+	SERVER=
+
 	ip -n "$NS_B" link set "$VETH_B" down
 	in_ns "$NS_B" --addr "$ADDR_B" ibv_devinfo >"$LOGS/devinfo" 2>&1 || rc=$?
 	grep -qF PORT_DOWN "$LOGS/devinfo" || rc=1
 	ip -n "$NS_B" link set "$VETH_B" up
 	links_up
-	report "ibv_devinfo, interface down" "$rc"
+	report "ibv_asyncwatch and ibv_devinfo: the interface goes down and up" "$rc"
 }
 
 main()
@@ -139,6 +172,7 @@ main()
 	links_up
 
 	devinfo
+	port_state
 	for test in rc srq; do
 		pair "ibv_${test}_pingpong" -g 0 -n 200 -c
 		pair "ibv_${test}_pingpong" -g 0 -n 200 -c -e
