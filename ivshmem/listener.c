@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG	  64
 #define LOCK_SIZE (LISTENER_PATH_SIZE + sizeof(".lock"))
 
 static void lock_path(char *buf, const struct listener *l)
@@ -110,7 +109,7 @@ static int bind_and_listen(
 		goto fail_socket;
 	}
 	if (lstat(l->path, &st) || (!private && chmod(l->path, 0666)) ||
-		listen(l->fd, BACKLOG)) {
+		listen(l->fd, SOMAXCONN)) {
 		rc = -errno;
 		goto fail_file;
 	}

@@ -20,11 +20,12 @@
 
 #include "ivshmem/proto.h"
 
-/* Bytes of kernel memory; some 40 messages. What lies unread keeps its descriptors in
- * flight, and the kernel limits these per user (RLIMIT_NOFILE, unix(7) ETOOMANYREFS), so
- * a client that does not read must not hold many.
+/* Bytes of kernel memory, which the kernel doubles; some 10 messages. What lies unread
+ * keeps its descriptors in flight, even after we have closed, and the kernel limits these
+ * per user (RLIMIT_NOFILE, unix(7) ETOOMANYREFS): a client that does not read must not
+ * hold many.
  */
-#define SEND_BUFFER 16384
+#define SEND_BUFFER 4096
 
 static void peer_end(struct peer *p, enum peer_end why)
 {
@@ -229,10 +230,10 @@ bool peer_settle(struct peer *p, uint64_t now)
 		peer_end(p, PEER_ERROR);
 		return false;
 	}
-	if (!unread || unread < p->unread)
+	p->settled = !unread && !outq_peek(&p->out);
+	if (p->settled || unread < p->unread)
 		p->progress_ns = now;
 	p->unread = unread;
-	p->settled = !unread && !outq_peek(&p->out);
 	if (!p->settled)
 		return false;
 	if (p->half_open) {
@@ -250,7 +251,8 @@ bool peer_tick(struct peer *p, uint64_t now)
 		flush(p);
 	if (peer_settle(p, now) || p->end != PEER_STAYS)
 		return false;
+	/* If it has read all, it is the kernel that takes no more from us. */
 	if (now - p->progress_ns >= limit)
-		peer_end(p, PEER_STALLED);
+		peer_end(p, p->unread ? PEER_STALLED : PEER_ERROR);
 	return true;
 }

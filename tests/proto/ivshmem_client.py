@@ -35,8 +35,9 @@ class Client:
 
     def __init__(self, path, setup=True):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
+        # A full backlog makes a socket with a timeout fail rather than wait.
         self.sock.connect(path)
+        self.sock.settimeout(PATIENCE)
         self.id = None
         self.memory_fd = None
         self.memory = None

@@ -336,7 +336,7 @@ class Limits(ServerTest):
         wait_until(lambda: server.counter("a", "refused_rate") > 20,
                    "refusals")
         wait_until(lambda: server.counter("a", "peers") == 1, "they left")
-        self.assertTrue(self.drained(watcher, set()))
+        wait_until(lambda: self.drained(watcher, set()), "their ends")
 
     def test_other_regions_under_flood(self):
         """A stranger's flood at one region does not disturb another."""
