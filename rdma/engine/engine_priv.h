@@ -112,7 +112,8 @@ struct fetch {
 
 /* Responder (responder.c; responder_fetch.c for todo and atomics). */
 struct responder {
-	uint32_t epsn; /* expected */
+	uint32_t epsn;	   /* expected */
+	uint32_t data_psn; /* of the last SEND or WRITE packet taken */
 	uint32_t msn;
 	/* the message that has begun and not ended: its WIRE_IS_ class, or 0 */
 	uint32_t in_message;

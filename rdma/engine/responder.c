@@ -24,7 +24,11 @@ void responder_destroy(struct qp *qp)
 
 void responder_reset(struct qp *qp, uint32_t psn)
 {
-	qp->resp = (struct responder){.wqe = qp->resp.wqe, .epsn = psn & PSN_MASK};
+	qp->resp = (struct responder){
+		.wqe = qp->resp.wqe,
+		.epsn = psn & PSN_MASK,
+		.data_psn = psn_add(psn, PSN_MASK),
+	};
 }
 
 /* Answers. */
@@ -87,7 +91,10 @@ static void count_answer(struct engine_stats *stats, uint8_t syndrome)
 	}
 }
 
-/* The PSN is that of now: a hole may have been filled since the answer became due. */
+/* The PSN is that of now: a hole may have been filled since the answer became due. An ACK
+ * goes no further than to the last SEND or WRITE: rdma_rxe (Linux 6.1) takes one with the
+ * PSN of a READ or atomic for its answer, which may have been lost.
+ */
 static struct wire_packet due_answer(const struct qp *qp)
 {
 	const struct responder *resp = &qp->resp;
@@ -98,7 +105,7 @@ static struct wire_packet due_answer(const struct qp *qp)
 		.mig_req = true,
 		.pkey = WIRE_PKEY_DEFAULT,
 		.dest_qpn = qp->attr.dest_qp_num,
-		.psn = is_ack ? psn_add(resp->epsn, PSN_MASK) : resp->epsn,
+		.psn = is_ack ? resp->data_psn : resp->epsn,
 		.syndrome = resp->syndrome,
 		.msn = resp->msn,
 	};
@@ -172,6 +179,7 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 			responder_nak_fatal(qp, syndrome);
 		return;
 	}
+	resp->data_psn = resp->epsn;
 	resp->epsn = psn_add(resp->epsn, 1);
 	resp->nak_sent = false;
 	/* A buffer came in time: the refusal that is still due would be of another PSN.
