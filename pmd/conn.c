@@ -51,7 +51,7 @@ static void slot_done(struct conn *conn, struct tx_counters *counters, bool lost
 {
 	struct conn_slot *slot = &conn->slots[conn->tail++ & (conn->n_slots - 1)];
 
-	rte_pktmbuf_free(slot->mbuf);
+	conn_slot_free(conn, slot);
 	if (!lost)
 		return;
 	counters->tx_frames -= slot->n_frames;

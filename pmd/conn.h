@@ -41,9 +41,12 @@ struct conn {
 	uint8_t (*hdrs)[FRAME_HDR_SIZE]; /* a record header per slot, registered */
 	struct ibv_mr *hdrs_mr;
 	uint32_t n_slots;
-	uint32_t head;	   /* next to fill */
-	uint32_t tail;	   /* oldest in flight */
-	uint32_t n_staged; /* at the head, to be posted when the burst ends */
+	uint32_t head;	       /* next to fill */
+	uint32_t tail;	       /* oldest in flight */
+	uint32_t n_staged;     /* at the head, to be posted when the burst ends */
+	uint32_t n_bounces;    /* buffers of port->bounce that are in the ring */
+	uint32_t reaped_head;  /* the head when post() last asked for completions */
+	uint32_t reaped_round; /* of txq->round: when asked for want of room */
 	uint32_t
 		open_used; /* bytes in the last staged message if it holds copies, or 0 */
 	uint64_t tx_frames;
@@ -62,6 +65,14 @@ extern const struct control_ops conn_ops;
  * Return: how many completions there were
  */
 int conn_reap(struct conn *conn, struct tx_counters *counters);
+
+/** conn_slot_free() - the device is done with what a slot of @conn holds */
+static inline void conn_slot_free(struct conn *conn, const struct conn_slot *slot)
+{
+	if (slot->mbuf->pool == conn->port->bounce)
+		conn->n_bounces--;
+	rte_pktmbuf_free(slot->mbuf);
+}
 
 /** conn_fail() - the queue pair is broken: nothing more can be sent; control is told */
 void conn_fail(struct conn *conn);

@@ -237,13 +237,21 @@ static void init_bounce(
 	*port_bounce_lkey(obj) = poolmr_lkey(&port->bounce_mrs, obj);
 }
 
+/* n_bounces() - a burst to all peers takes one each, whatever else is in flight */
+static uint32_t n_bounces(const struct args *args)
+{
+	uint32_t n = args->txq_size + args->n_peers;
+
+	return MIN(MAX(n, PORT_BOUNCE_MIN), PORT_BOUNCE_MAX);
+}
+
 static int make_bounce(struct port *port, int socket)
 {
 	char name[RTE_MEMPOOL_NAMESIZE];
 	int ret;
 
 	snprintf(name, sizeof(name), "vrdma_tx_%u", port->data->port_id);
-	port->bounce = rte_pktmbuf_pool_create(name, PORT_BOUNCE_BUFS, 0,
+	port->bounce = rte_pktmbuf_pool_create(name, n_bounces(&port->args), 0,
 		RTE_ALIGN_CEIL(sizeof(uint32_t), RTE_MBUF_PRIV_ALIGN), PORT_BOUNCE_SIZE,
 		socket);
 	if (!port->bounce)

@@ -47,7 +47,8 @@
 #define PORT_RX_BUCKETS	 1024 /* power of two */
 #define PORT_RX_POLL	 32   /* completions taken at a time */
 #define PORT_TX_BURST	 32   /* frames dealt with at a time */
-#define PORT_BOUNCE_BUFS 256  /* messages that hold copied frames, in flight */
+#define PORT_BOUNCE_MIN	 256  /* messages that hold copied frames, in flight to all */
+#define PORT_BOUNCE_MAX	 1024
 #define PORT_BOUNCE_SIZE UINT16_MAX
 
 struct conn;
@@ -85,7 +86,9 @@ struct txq {
 	struct port *port;
 	const struct heap_table *table; /* of this burst */
 	uint32_t table_hint;
-	uint32_t now; /* tick of this burst */
+	uint32_t now;	     /* tick of this burst */
+	uint32_t round;	     /* counts on with each PORT_TX_BURST frames; 0 before */
+	uint32_t all_reaped; /* the last round in which reap_all() ran */
 	uint32_t n_touched;
 	struct conn *touched[CONTROL_PEERS_MAX]; /* connections with something to post */
 	struct tx_counters counters;

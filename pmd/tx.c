@@ -9,14 +9,17 @@
  *
  * All messages of a burst to one peer are posted in one chain, of which the last one is
  * signalled. A full ring to one peer drops that peer's frames and nobody else's; that is
- * why tx_burst() always takes all frames.
+ * why tx_burst() always takes all frames. The buffers for copies are everyone's: a peer
+ * may have as many of them in flight as it leaves to all others (a "dynamic threshold":
+ * Choudhury, Hahne, 1998), so that k peers that acknowledge nothing hold k/(k+1) of them.
  */
 #include "pmd/port.h"
 
 #include "lib/util.h"
 #include "pmd/conn.h"
 
-#define TX_COPY_MAX 2048
+#define TX_COPY_MAX   2048
+#define TX_REAP_EVERY 16 /* messages to a peer */
 
 #define TX_GROUP_BIT 1 /* in an address' first byte */
 #define TX_L4 \
@@ -56,12 +59,23 @@ static void touch(struct txq *txq, struct conn *conn)
 		txq->touched[txq->n_touched++] = conn;
 }
 
+/* reap_for_room() - once a round: a peer that acknowledges nothing must not cost a system
+ * call for each of its frames
+ */
+static void reap_for_room(struct txq *txq, struct conn *conn)
+{
+	if (conn->reaped_round == txq->round)
+		return;
+	conn->reaped_round = txq->round;
+	conn_reap(conn, &txq->counters);
+}
+
 /* stage() - the next message's slot; NULL if the ring is full */
 static struct conn_slot *stage(struct txq *txq, struct conn *conn)
 {
 	if (unlikely(conn->head - conn->tail == conn->n_slots)) {
-		if (!conn_reap(conn, &txq->counters) ||
-			conn->head - conn->tail == conn->n_slots)
+		reap_for_room(txq, conn);
+		if (conn->head - conn->tail == conn->n_slots)
 			return NULL;
 	}
 	touch(txq, conn);
@@ -90,7 +104,7 @@ static void unpost(struct txq *txq, struct conn *conn, uint32_t first)
 		struct conn_slot *slot = &conn->slots[i & (conn->n_slots - 1)];
 
 		txq->counters.tx_drop_post += slot->n_frames;
-		rte_pktmbuf_free(slot->mbuf);
+		conn_slot_free(conn, slot);
 	}
 	conn->head = first;
 	conn_fail(conn);
@@ -118,27 +132,65 @@ static void post(struct txq *txq, struct conn *conn)
 	if (unlikely(n_ok < n))
 		unpost(txq, conn, first + n_ok);
 	/* Not at every burst: asking costs more than it frees. */
-	if (conn->head - conn->tail >= conn->n_slots / 4)
+	if (conn->head - conn->reaped_head >= TX_REAP_EVERY) {
+		conn->reaped_head = conn->head;
 		conn_reap(conn, &txq->counters);
+	}
+}
+
+static struct conn *conn_up(struct port *port, uint32_t peer)
+{
+	/* Pairs with the release in conn.c, on_up(). */
+	return atomic_load_explicit(&port->up[peer], memory_order_acquire);
 }
 
 /* Messages that hold copies */
 
+static bool bounce_left(const struct txq *txq, const struct conn *conn)
+{
+	return conn->n_bounces < rte_mempool_avail_count(txq->port->bounce);
+}
+
+/* reap_all() - acknowledged messages of peers that nothing is sent to any more hold
+ * buffers, too
+ */
+static void reap_all(struct txq *txq)
+{
+	uint32_t n = atomic_load_explicit(&txq->port->n_peers, memory_order_acquire);
+
+	if (txq->all_reaped == txq->round)
+		return;
+	txq->all_reaped = txq->round;
+	for (uint32_t i = 0; i < n; i++) {
+		struct conn *conn = conn_up(txq->port, i);
+
+		if (conn && conn->n_bounces)
+			reap_for_room(txq, conn);
+	}
+}
+
+static struct rte_mbuf *bounce_alloc(struct txq *txq, struct conn *conn)
+{
+	if (unlikely(!bounce_left(txq, conn))) {
+		reap_for_room(txq, conn);
+		if (!bounce_left(txq, conn))
+			reap_all(txq);
+		if (!bounce_left(txq, conn))
+			return NULL;
+	}
+	return rte_pktmbuf_alloc(txq->port->bounce);
+}
+
 /* bounce_open() - begin one; false when there is no room, which is counted */
 static bool bounce_open(struct txq *txq, struct conn *conn)
 {
-	struct rte_mbuf *bounce = rte_pktmbuf_alloc(txq->port->bounce);
+	struct rte_mbuf *bounce = bounce_alloc(txq, conn);
 	struct conn_slot *slot;
 	uint32_t i;
 
 	if (unlikely(!bounce)) {
-		/* They come back when messages are acknowledged. */
-		conn_reap(conn, &txq->counters);
-		bounce = rte_pktmbuf_alloc(txq->port->bounce);
-		if (!bounce) {
-			txq->counters.tx_drop_no_buffer++;
-			return false;
-		}
+		txq->counters.tx_drop_no_buffer++;
+		return false;
 	}
 	slot = stage(txq, conn);
 	if (unlikely(!slot)) {
@@ -146,6 +198,7 @@ static bool bounce_open(struct txq *txq, struct conn *conn)
 		txq->counters.tx_drop_ring_full++;
 		return false;
 	}
+	conn->n_bounces++;
 	*slot = (struct conn_slot){.mbuf = bounce};
 	i = conn->n_staged - 1;
 	conn->wr[i].num_sge = 1;
@@ -296,12 +349,6 @@ static void send_to(struct txq *txq, struct conn *conn, struct rte_mbuf *mbuf,
 	}
 }
 
-static struct conn *conn_up(struct port *port, uint32_t peer)
-{
-	/* Pairs with the release in conn.c, on_up(). */
-	return atomic_load_explicit(&port->up[peer], memory_order_acquire);
-}
-
 static void more_references(struct rte_mbuf *mbuf)
 {
 	for (; mbuf; mbuf = mbuf->next)
@@ -403,6 +450,7 @@ uint16_t tx_burst(void *queue, struct rte_mbuf **pkts, uint16_t n)
 	for (uint16_t i = 0; i < n;) {
 		uint16_t end = (uint16_t)MIN(n, i + PORT_TX_BURST);
 
+		txq->round++;
 		while (i < end)
 			send_frame(txq, pkts[i++]);
 		for (uint32_t j = 0; j < txq->n_touched; j++)

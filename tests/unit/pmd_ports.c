@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,12 +33,20 @@ static uint16_t port[RIG_PORTS];
 static const char *const peers[RIG_PORTS] = {",peer=127.0.0.2,peer=127.0.0.3",
 	",peer=127.0.0.1,peer=127.0.0.3", ",peer=127.0.0.1,peer=127.0.0.2"};
 
-static void attach(int index)
+static void attach_with(int index, const char *more)
 {
-	int ret = rig_attach(index, peers[index]);
+	char args[128];
+	int ret;
 
+	snprintf(args, sizeof(args), "%s%s", peers[index], more);
+	ret = rig_attach(index, args);
 	assert_in_range(ret, 0, RTE_MAX_ETHPORTS - 1);
 	port[index] = (uint16_t)ret;
+}
+
+static void attach(int index)
+{
+	attach_with(index, "");
 }
 
 static void all_up(void)
@@ -455,6 +464,56 @@ static void a_full_ring_drops(void **state)
 	rig_wait(port[B], "rx_frames_in", 2 + 400 - dropped);
 }
 
+/* long_rings() - A may have more messages in flight than there are buffers for copies */
+static void long_rings(void)
+{
+	rig_detach(A);
+	attach_with(A, ",txq_size=4096");
+	rig_start(port[A], false, RIG_MTU);
+	all_up();
+	teach();
+}
+
+static void to_c_arrives(void)
+{
+	uint32_t dst = RIG_STATION(C, 1), src = RIG_STATION(A, 1);
+
+	for (uint32_t i = 0; i < 20; i++)
+		send_one(port[A], dst, src, 100, i);
+	for (uint32_t i = 0; i < 20; i++)
+		receive_one(port[C], dst, src, 100, i);
+}
+
+/* What a peer has acknowledged does not hold up the frames to another. */
+static void acknowledged_buffers_come_back(void **state)
+{
+	uint32_t dst = RIG_STATION(B, 1), src = RIG_STATION(A, 1);
+
+	long_rings();
+	for (uint32_t i = 0; i < 37 * 50; i++) {
+		send_one(port[A], dst, src, 100, i);
+		receive_one(port[B], dst, src, 100, i);
+		if (i % 37 == 0)
+			to_c_arrives();
+	}
+	assert_int_equal(rig_stat(port[A], "tx_drop_no_buffer"), 0);
+}
+
+/* Nor does what a peer never acknowledges. */
+static void a_stalled_peer_leaves_buffers(void **state)
+{
+	uint64_t dropped;
+
+	long_rings();
+	for (uint32_t i = 0; i < 3 * 1024; i++)
+		send_one(port[A], RIG_STATION(B, 1), RIG_STATION(A, 1), 100, i);
+	dropped = rig_stat(port[A], "tx_drop_no_buffer");
+	assert_true(dropped > 0);
+	to_c_arrives();
+	assert_int_equal(rig_stat(port[A], "tx_drop_no_buffer"), dropped);
+	rig_wait(port[B], "rx_frames_in", 2 + 3 * 1024 - dropped);
+}
+
 static void no_peer(void **state)
 {
 	rig_stop(port[B]);
@@ -556,6 +615,8 @@ int main(int argc, char **argv)
 		TEST(offload_that_cannot_be),
 		TEST(buffers_held_back),
 		TEST(a_full_ring_drops),
+		TEST(acknowledged_buffers_come_back),
+		TEST(a_stalled_peer_leaves_buffers),
 		TEST(no_peer),
 		TEST(a_peer_goes_and_comes_back),
 		TEST(received_but_never_fetched),

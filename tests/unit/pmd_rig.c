@@ -103,8 +103,8 @@ int rig_attach(int index, const char *peers)
 	int ret;
 
 	snprintf(name, sizeof(name), "net_vrdma%d", index);
-	snprintf(args, sizeof(args),
-		"device=udp,local=127.0.0.%d,rxbufs=64,txq_size=32%s", index + 1, peers);
+	snprintf(args, sizeof(args), "device=udp,local=127.0.0.%d,rxbufs=64%s%s",
+		index + 1, strstr(peers, ",txq_size=") ? "" : ",txq_size=32", peers);
 	ret = rte_vdev_init(name, args);
 	if (ret)
 		return ret;
