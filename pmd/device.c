@@ -137,8 +137,10 @@ int device_open(const char *name, const char *local, struct device *dev, char *e
 	ret = open_context(name, local, dev);
 	if (!ret) {
 		ret = query(dev);
-		if (ret)
+		if (ret) {
 			ibv_close_device(dev->ctx);
+			dev->ctx = NULL;
+		}
 	}
 	if (ret)
 		snprintf(err, err_size, "device=%s on local=%s cannot be opened: %s",

@@ -296,8 +296,7 @@ static void port_free(struct port *port)
 		ibv_destroy_cq(port->rxq.cq);
 	poolmr_destroy(&port->bounce_mrs);
 	rte_mempool_free(port->bounce);
-	if (port->heap.pd)
-		heap_destroy(&port->heap);
+	heap_destroy(&port->heap);
 	rte_free(port->qsbr);
 	if (port->dev.ctx)
 		device_close(&port->dev);
@@ -340,7 +339,7 @@ static int port_make(struct port *port, struct rte_eth_dev_data *data, struct ar
 	}
 	ret = make_qsbr(port, socket);
 	if (!ret)
-		ret = heap_init(&port->heap, dev->pd, port->qsbr, data->name);
+		ret = heap_init(&port->heap, dev->pd, port->qsbr);
 	if (!ret)
 		ret = make_rx(port, socket);
 	if (!ret)

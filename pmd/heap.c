@@ -180,24 +180,30 @@ static int on_segment(const struct rte_memseg_list *list,
 	return 0;
 }
 
-int heap_init(
-	struct heap *heap, struct ibv_pd *pd, struct rte_rcu_qsbr *qsbr, const char *name)
+int heap_init(struct heap *heap, struct ibv_pd *pd, struct rte_rcu_qsbr *qsbr)
 {
+	struct heap_table *table = table_alloc(0);
+	int ret;
+
 	memset(heap, 0, sizeof(*heap));
+	if (!table)
+		return -ENOMEM;
 	pthread_mutex_init(&heap->lock, NULL);
 	heap->pd = pd;
 	heap->qsbr = qsbr;
-	snprintf(heap->name, sizeof(heap->name), "%s", name);
-	atomic_store(&heap->table, table_alloc(0));
-	if (!table_now(heap))
-		return -ENOMEM;
+	/* DPDK knows a callback by name and argument; a name is enough that it takes. */
+	snprintf(heap->name, sizeof(heap->name), "vrdma %p", (void *)heap);
+	atomic_store(&heap->table, table);
 	/* First the callback, then the walk: nothing is missed. Without huge pages the
 	 * memory is fixed and there are no events (ENOTSUP).
 	 */
 	if (rte_mem_event_callback_register(heap->name, on_event, heap) &&
 		rte_errno != ENOTSUP) {
-		free(atomic_load(&heap->table));
-		return -rte_errno;
+		ret = -rte_errno;
+		pthread_mutex_destroy(&heap->lock);
+		free(table);
+		memset(heap, 0, sizeof(*heap));
+		return ret;
 	}
 	rte_memseg_contig_walk(on_segment, heap);
 	return 0;
@@ -207,6 +213,8 @@ void heap_destroy(struct heap *heap)
 {
 	struct heap_table *table = atomic_load(&heap->table);
 
+	if (!table)
+		return;
 	rte_mem_event_callback_unregister(heap->name, heap);
 	retired_free(heap, true);
 	for (uint32_t i = 0; i < table->n; i++) {

@@ -46,14 +46,14 @@ struct heap {
 	pthread_mutex_t lock; /* for all below and for replacing the table */
 	struct heap_table *retired;
 	uint64_t n_failed; /* regions that could not be registered */
-	char name[32];
+	char name[32];	   /* of the callback */
 };
 
 /** heap_init() - register all memory that there is, and follow what comes and goes
- * Return: 0 or a negative errno
+ * Return: 0 or a negative errno; then *@heap is all zero
  */
-int heap_init(struct heap *heap, struct ibv_pd *pd, struct rte_rcu_qsbr *qsbr,
-	const char *name);
+int heap_init(struct heap *heap, struct ibv_pd *pd, struct rte_rcu_qsbr *qsbr);
+/** heap_destroy() - one that is all zero is fine */
 void heap_destroy(struct heap *heap);
 
 static inline const struct heap_table *heap_table(struct heap *heap)

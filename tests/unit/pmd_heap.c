@@ -46,6 +46,10 @@ int __wrap_ibv_dereg_mr(struct ibv_mr *mr);
 int __wrap_rte_mem_event_callback_register(
 	const char *name, rte_mem_event_callback_t callback, void *arg)
 {
+	if (refuse) {
+		rte_errno = EEXIST;
+		return -1;
+	}
 	on_event = callback;
 	on_event_arg = arg;
 	return 0;
@@ -100,7 +104,7 @@ static int setup(void **state)
 	assert_non_null(qsbr);
 	rte_rcu_qsbr_init(qsbr, 1);
 	rte_rcu_qsbr_thread_register(qsbr, READER);
-	return heap_init(&heap, NULL, qsbr, "test");
+	return heap_init(&heap, NULL, qsbr);
 }
 
 static int teardown(void **state)
@@ -185,6 +189,16 @@ static void refused_memory_is_not_found(void **state)
 	assert_int_equal(heap.n_failed, 1);
 }
 
+/* What could not be made need not be destroyed, but may be. */
+static void no_callback_no_heap(void **state)
+{
+	struct heap other;
+
+	refuse = true;
+	assert_int_equal(heap_init(&other, NULL, heap.qsbr), -EEXIST);
+	heap_destroy(&other);
+}
+
 static void agrees_with_a_map(void **state)
 {
 	bool there[N_PAGES] = {true, true, true, true};
@@ -224,6 +238,7 @@ int main(void)
 		TEST(a_piece_from_the_middle_goes),
 		TEST(a_burst_keeps_its_table),
 		TEST(refused_memory_is_not_found),
+		TEST(no_callback_no_heap),
 		TEST(agrees_with_a_map),
 	};
 
