@@ -40,7 +40,7 @@ sets the node's environment and PATH for the mike-* commands, or executed.
 
   --local ADDR     underlay address (default: what routes to the first peer)
   --device NAME    verbs device; udp: the userspace one; auto (default): a real
-                   one that has the local address, else udp
+                   one that has the local address as a RoCEv2 GID, else udp
   --key FILE       only peers that prove this key may connect
   --hello-port N   TCP port of the hello protocol (default 4791)
   --mtu N          MTU of the virtual network (default 1500)
@@ -242,8 +242,8 @@ find_driver()
 	DRIVER=$ROOT/build/pmd/librte_net_vrdma.so
 	[ -r "$DRIVER" ] || node_die "the driver is not built: $DRIVER (run scripts/setup.sh)"
 	DRIVER=$(readlink -f "$DRIVER")
-	[[ $DRIVER != *[[:space:]]* ]] ||
-		node_die "DPDK takes no driver from a path with a blank: $DRIVER"
+	[[ $DRIVER != *[[:space:]\"\'\\]* ]] ||
+		node_die "DPDK takes no driver from a path with a blank or a quote: $DRIVER"
 	local dir=$DRIVER
 	while [ "$dir" != / ]; do
 		dir=$(dirname "$dir")
@@ -327,20 +327,39 @@ huge_add()
 # still counted as free by the kernel until they touch it.
 huge_take()
 {
-	local free want got
+	local had free want got
 
+	had=$(cat $HUGE/nr_hugepages)
 	free=$(($(cat $HUGE/free_hugepages) - $(cat $HUGE/resv_hugepages)))
 	want=$((PAGES - free))
 	[ $want -gt 0 ] || return 0
 	# Noted first: the kernel may take long over it, and we be killed meanwhile.
-	echo "hugepages $want" >>"$OVS_RUNDIR/undo"
+	echo "asked $want $had" >>"$OVS_RUNDIR/undo"
 	got=$(huge_add $want)
-	if [ "$got" -lt $want ]; then
-		huge_add -"$got" >/dev/null
-		sed -i '/^hugepages/d' "$OVS_RUNDIR/undo"
-		node_say "only $got of $want huge pages to be had; using ordinary memory"
-		return 1
-	fi
+	sed -i "s/^asked .*/hugepages $got/" "$OVS_RUNDIR/undo"
+	[ "$got" -lt $want ] || return 0
+	huge_return
+	node_say "only $got of $want huge pages to be had; using ordinary memory"
+	return 1
+}
+
+# huge_return - give back the pages that are ours by the file "undo".  Of a start that
+# was killed while it asked, these are what the pool has grown by.
+huge_return()
+{
+	local what n had grown
+
+	[ -r "$OVS_RUNDIR/undo" ] || return 0
+	while read -r what n had; do
+		case $what in
+		hugepages) ;;
+		asked) grown=$(($(cat $HUGE/nr_hugepages) - had))
+			n=$((grown < n ? grown : n)) ;;
+		*) continue ;;
+		esac
+		[ "$n" -le 0 ] || huge_add -"$n" >/dev/null
+	done <"$OVS_RUNDIR/undo"
+	sed -i -e '/^hugepages /d' -e '/^asked /d' "$OVS_RUNDIR/undo"
 }
 
 # Set EAL_MEMORY: huge pages if the host has them.  A daemon that is started again
@@ -369,11 +388,9 @@ undo_all()
 	local what arg ns
 
 	[ -r "$OVS_RUNDIR/undo" ] || return 0
+	huge_return
 	while read -r what arg ns; do
-		case $what in
-		hugepages) huge_add -"$arg" >/dev/null ;;
-		interface) drop_interface "$arg" "$ns" ;;
-		esac
+		[ "$what" != interface ] || drop_interface "$arg" "$ns"
 	done <"$OVS_RUNDIR/undo"
 }
 
@@ -432,6 +449,7 @@ start_vswitchd()
 	if ! run_vswitchd; then
 		[[ $EAL_MEMORY != --no-huge* ]] || node_die "Open vSwitch does not start"
 		node_say "does not start with huge pages; trying ordinary memory"
+		huge_return
 		choose_ordinary_memory
 		run_vswitchd || node_die "Open vSwitch does not start"
 	fi

@@ -21,7 +21,7 @@ start_a()
 
 start_b()
 {
-	in_b "$START" nb 10.9.0.2/24 $ADDR_A --run-dir "$RUN" --cpus 2
+	in_b "$START" nb 10.9.0.2/24 $ADDR_A --run-dir "$RUN" --cpus 2 "$@"
 }
 
 mike()
@@ -138,23 +138,46 @@ ipv6_and_key()
 	answers "$NS_A" 10.9.0.2 || fail "no ping after going back to IPv4"
 }
 
-# Frames of one MTU on one side, of 64 KiB on the other: TCP works, and what one
-# sent the other received.
+# Frames of one MTU on one side, of 64 KiB on the other; then of one MTU on both.
 without_tso()
 {
 	"$STOP" na --run-dir "$RUN"
 	start_a --no-tso
-	answers "$NS_A" 10.9.0.2 || fail "no ping without TSO"
+	tcp_both_ways "$NS_A" 10.9.0.2
+	"$STOP" nb --run-dir "$RUN"
+	start_b --no-tso
+	tcp_both_ways "$NS_B" 10.9.0.1
+	"$STOP" na --run-dir "$RUN"
+	"$STOP" nb --run-dir "$RUN"
+	start_a
+	start_b
+}
+
+# tcp_both_ways NETNS ADDRESS - it works, and what one node sent the other received.
+# A ping from NETNS, where the node is new, tells the other one its new MAC address.
+tcp_both_ways()
+{
+	answers "$1" "$2" || fail "no ping without TSO"
 	ip netns exec "$NS_B" timeout 60 iperf3 -s >/dev/null &
 	SERVER=$!
-	sleep 0.5
+	await in_b sh -c 'ss -Hltn "sport = :5201" | grep -q .' || fail "iperf3 does not listen"
 	in_a timeout 30 iperf3 -c 10.9.0.2 -n 20M >/dev/null || fail "no TCP from a to b"
 	in_a timeout 30 iperf3 -c 10.9.0.2 -n 20M -R >/dev/null || fail "no TCP from b to a"
 	end_server
 	same_counts na nb || fail "what a sent is not what b received"
 	same_counts nb na || fail "what b sent is not what a received"
-	"$STOP" na --run-dir "$RUN"
-	start_a
+}
+
+# await COMMAND... - until it succeeds, for ten seconds
+await()
+{
+	local i
+
+	for ((i = 0; i < 100; i++)); do
+		! "$@" || return 0
+		sleep 0.1
+	done
+	return 1
 }
 
 end_server()
@@ -216,15 +239,59 @@ killed_node_is_cleared_away()
 	"$STOP" nb --run-dir "$RUN" || fail "stopping twice is an error"
 }
 
-# An interface of somebody else's by the name of ours is left alone.
+# gone NODE - neither its directory nor a process of it is there
+gone()
+{
+	[ ! -e "$RUN/$1" ] && ! grep -qsF -- "$RUN/$1/" /proc/[0-9]*/cmdline
+}
+
+# An interface of somebody else's by the name of ours is left alone, and the start
+# that it fails takes back what it made.
 foreign_bridge()
 {
+	local said
+
 	ip -n "$NS_A" link add br0 type bridge
-	! start_a 2>/dev/null || fail "took over a foreign br0"
-	[ ! -e "$RUN/na" ] || fail "a failed start left its run directory"
-	! pgrep -f -- "--pidfile=$RUN/na/" >/dev/null || fail "a failed start left a daemon"
+	! said=$(start_a 2>&1) || fail "took over a foreign br0"
+	[[ $said == *"not ours"*"start failed"* ]] || fail "unclear: $said"
+	gone na || fail "a failed start left something behind"
 	ip -n "$NS_A" link show br0 >/dev/null || fail "removed a foreign br0"
 	ip -n "$NS_A" link delete br0
+}
+
+# Open vSwitch reads the driver's path as one of many words.
+blank_in_path()
+{
+	local dir="$OUT/a checkout" said
+
+	mkdir -p "$dir/build/pmd"
+	cp -r "$SCRIPTS" "$dir/"
+	cp "$ROOT/build/pmd/librte_net_vrdma.so" "$dir/build/pmd/"
+	! said=$(in_a "$dir/scripts/start-vrdma.sh" na 10.9.0.1/24 $ADDR_B --run-dir "$RUN" 2>&1) ||
+		fail "started from a path with a blank"
+	[[ $said == *blank* ]] || fail "unclear: $said"
+	gone na || fail "a refused start left something behind"
+}
+
+# Somebody takes all free pages while the switch is down: it comes up on ordinary memory.
+huge_pages_taken()
+{
+	local said thief
+
+	start_a
+	if grep -q -- --no-huge "$RUN/na/settings"; then
+		echo "there are no huge pages"
+	else
+		kill -9 "$(cat "$RUN/na/ovs-vswitchd.pid")"
+		/usr/bin/python3 "$ROOT/tests/vm/hugepage_thief.py" >"$OUT/thief" &
+		thief=$!
+		await [ -s "$OUT/thief" ] || fail "nobody takes huge pages"
+		said=$(start_a 2>&1) || fail "does not start without huge pages: $said"
+		kill $thief
+		[[ $said == *"trying ordinary memory"* ]] || fail "does not say so: $said"
+		! grep -q '^hugepages' "$RUN/na/undo" || fail "keeps the pages that it does not use"
+	fi
+	"$STOP" na --run-dir "$RUN"
 }
 
 without_huge_pages()
@@ -235,13 +302,15 @@ without_huge_pages()
 }
 
 need_host
-trap 'end_server; net_down' EXIT
+OUT=$(mktemp -d)
+trap 'end_server; net_down; rm -rf "$OUT"' EXIT
 net_up
 before=$(host_state)
 for step in two_nodes_reach_each_other second_start_changes_nothing \
 	start_after_crash_repairs guest_ports telemetry_answers other_arguments other_peers \
 	ipv6_and_key without_tso sourcing \
-	killed_node_is_cleared_away foreign_bridge without_huge_pages; do
+	killed_node_is_cleared_away foreign_bridge blank_in_path huge_pages_taken \
+	without_huge_pages; do
 	echo "-- $step"
 	$step
 done
