@@ -90,9 +90,10 @@ quietly()
 }
 
 # clean - take down all that a demo of this name made, now or in an earlier run
+# Return: 0, or 1 if a node could not be stopped; its files stay
 clean()
 {
-	local node pid
+	local node pid left=
 
 	for pid in "${PIDS[@]}"; do
 		kill "$pid" 2>/dev/null || true
@@ -101,13 +102,15 @@ clean()
 	PIDS=()
 	for node in a b; do
 		if ! quietly "$VRDMA_ROOT/scripts/stop-vrdma.sh" "$node" --run-dir "$RUN"; then
-			warn "node $node could not be stopped; $RUN stays"
-			return 1
-		fi
-		if [ -e "/run/netns/$(ns_of $node)" ]; then
+			left+=" $node"
+		elif [ -e "/run/netns/$(ns_of $node)" ]; then
 			ip netns delete "$(ns_of $node)"
 		fi
 	done
+	if [ -n "$left" ]; then
+		warn "could not stop:$left; $RUN stays"
+		return 1
+	fi
 	# Only sockets and logs of guests are left in it.
 	rm -rf "$RUN"
 }

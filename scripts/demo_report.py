@@ -14,6 +14,12 @@ import telemetry
 
 SETTLE = 10  # seconds that the last frames get to arrive
 
+# In result.json: as the userspace device counts them, shown by the driver
+OPCODES = {f"{way}_{name}": f"dev_{way}_{name}_{unit}"
+           for name, unit in (("send", "messages"), ("write", "messages"),
+                              ("read", "requests"), ("atomic", "requests"))
+           for way in ("tx", "rx")}
+
 # As NetPIPE prints it: " 12: 64 bytes 50 times --> 1.93 Mbps in 253.00 usec"
 NETPIPE_ROW = re.compile(
     r"^\s*\d+:\s+(\d+) bytes\s+\d+ times -->\s+([\d.]+) Mbps in\s+([\d.]+) usec")
@@ -23,10 +29,9 @@ def opcodes(xstats):
     """Return messages by opcode as the device counted them; what a real device
     sent is known only from the driver, which posts nothing but SENDs.
     """
-    if "dev_tx_send_messages" not in xstats:
+    if not any(name.startswith("dev_") for name in xstats):
         return {"tx_send": xstats["tx_messages"], "rx_send": xstats["rx_messages"]}
-    return {f"{way}_{name}": xstats[f"dev_{way}_{name}_messages"]
-            for name in ("send", "write") for way in ("tx", "rx")}
+    return {name: xstats[counter] for name, counter in OPCODES.items()}
 
 
 def node_counts(name, xstats):
@@ -56,8 +61,9 @@ def foreign_messages(node, xstats):
             found.append(f"{node['name']}: the device counts "
                          f"{node['opcodes'][f'{way}_send']} {way} SENDs, "
                          f"the driver {xstats[f'{way}_messages']}")
-        if node["opcodes"].get(f"{way}_write"):
-            found.append(f"{node['name']}: there are {way} WRITEs")
+    found += [f"{node['name']}: {count} messages are {key}"
+              for key, count in node["opcodes"].items()
+              if count and not key.endswith("_send")]
     return found
 
 

@@ -15,9 +15,9 @@ def xstats(sent, received):
     return {"tx_frames": sent, "tx_bytes": sent * 100, "tx_messages": sent,
             "rx_frames": received, "rx_bytes": received * 100,
             "rx_messages": received, "tx_drop_no_peer": 3, "rx_drop_record": 0,
-            "tx_good_packets": sent, "dev_tx_send_messages": sent,
-            "dev_rx_send_messages": received, "dev_tx_write_messages": 0,
-            "dev_rx_write_messages": 0, "dev_tx_retransmitted": 2}
+            "tx_good_packets": sent, "dev_tx_retransmitted": 2,
+            **dict.fromkeys(demo_report.OPCODES.values(), 0),
+            "dev_tx_send_messages": sent, "dev_rx_send_messages": received}
 
 
 def nodes():
@@ -30,8 +30,9 @@ class Report(unittest.TestCase):
     def test_node_counts(self):
         one, _ = nodes()
         self.assertEqual(one["retransmissions"], 2)
-        self.assertEqual(one["opcodes"], {"tx_send": 5, "rx_send": 7,
-                                          "tx_write": 0, "rx_write": 0})
+        self.assertEqual(one["opcodes"], {
+            "tx_send": 5, "tx_write": 0, "tx_read": 0, "tx_atomic": 0,
+            "rx_send": 7, "rx_write": 0, "rx_read": 0, "rx_atomic": 0})
         self.assertEqual(one["drops"], {"tx_drop_no_peer": 3, "rx_drop_record": 0})
 
     def test_match(self):
@@ -62,11 +63,16 @@ class Report(unittest.TestCase):
     def test_messages_that_are_not_the_drivers(self):
         stats = xstats(5, 7)
         self.assertEqual(demo_report.foreign_messages(nodes()[0], stats), [])
-        for key in ("dev_tx_send_messages", "dev_rx_send_messages",
-                    "dev_tx_write_messages", "dev_rx_write_messages"):
+        for key in demo_report.OPCODES.values():
             more = dict(stats, **{key: stats[key] + 1})
             node = demo_report.node_counts("a", more)
             self.assertTrue(demo_report.foreign_messages(node, more), key)
+
+    def test_device_without_a_counter(self):
+        stats = xstats(5, 7)
+        del stats["dev_tx_send_messages"]
+        with self.assertRaises(KeyError):
+            demo_report.node_counts("a", stats)
 
     def test_real_device(self):
         stats = {key: value for key, value in xstats(5, 7).items()

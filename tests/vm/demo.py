@@ -158,7 +158,19 @@ class Demo(unittest.TestCase):
             self.assertIn(options[0], done.stderr)
         self.assertEqual(demo("--help").returncode, 0)
 
-    def test_5_no_such_device(self):
+    def test_5_node_that_cannot_be_stopped(self):
+        os.makedirs(f"{RUN_DIR}/a")
+        self.addCleanup(shutil.rmtree, RUN_DIR, ignore_errors=True)
+        # The loopback interface cannot be deleted.
+        with open(f"{RUN_DIR}/a/undo", "w", encoding="utf-8") as file:
+            file.write(f"interface lo {os.readlink('/proc/self/ns/net')}\n")
+        done = demo("--stop")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("could not stop: a", done.stderr)
+        self.assertTrue(os.path.exists(f"{RUN_DIR}/a/undo"))
+        os.unlink(f"{RUN_DIR}/a/undo")
+
+    def test_6_no_such_device(self):
         done = demo("--native", "--device", "nosuch0")
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("there is no device nosuch0", done.stderr)
