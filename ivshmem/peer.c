@@ -158,6 +158,10 @@ static void flush(struct peer *p)
 			send_failed(p, rc);
 			return;
 		}
+		/* Its own vectors end the set-up. */
+		if (msg->kind == OUTQ_VECTOR && msg->peer == p->id &&
+			msg->vector == p->region->config.n_vectors - 1)
+			p->told = true;
 		outq_pop(&p->out);
 		p->region->stats.sent++;
 	}
@@ -234,13 +238,11 @@ bool peer_settle(struct peer *p, uint64_t now)
 	if (p->settled || unread < p->unread)
 		p->progress_ns = now;
 	p->unread = unread;
-	if (!p->settled)
-		return false;
-	if (p->half_open) {
+	if (p->half_open && p->told && !unread) {
 		p->half_open = false;
 		p->region->stats.n_half_open--;
 	}
-	return true;
+	return p->settled;
 }
 
 bool peer_tick(struct peer *p, uint64_t now)
@@ -251,8 +253,14 @@ bool peer_tick(struct peer *p, uint64_t now)
 		flush(p);
 	if (peer_settle(p, now) || p->end != PEER_STAYS)
 		return false;
-	/* If it has read all, it is the kernel that takes no more from us. */
-	if (now - p->progress_ns >= limit)
-		peer_end(p, p->unread ? PEER_STALLED : PEER_ERROR);
+	if (now - p->progress_ns < limit)
+		return true;
+	/* If it has read all, it is the kernel that takes no more from us. A new client
+	 * should not wait for ever then; who has long been there can.
+	 */
+	if (p->unread)
+		peer_end(p, PEER_STALLED);
+	else if (!p->told)
+		peer_end(p, PEER_ERROR);
 	return true;
 }

@@ -33,6 +33,7 @@ struct peer {
 	struct region *region;
 	int sock;
 	uint16_t id;
+	bool told;	/* has been sent all of its set-up */
 	bool half_open; /* has not read its set-up yet, as far as we know */
 	bool wants_out; /* waits for EPOLLOUT */
 	bool settled;	/* had read everything, and was sent nothing since */

@@ -144,10 +144,10 @@ class Client:
 class Server:
     """vrdma-ivshmem as a process."""
 
-    def __init__(self, program, *options):
+    def __init__(self, program, *options, **popen):
         self.process = subprocess.Popen(
             [program, *options], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, encoding="utf-8")
+            stdout=subprocess.PIPE, encoding="utf-8", **popen)
 
     def wait(self):
         """Wait until it serves all of its regions."""
