@@ -218,7 +218,7 @@ static const struct {
 	{"gid", set_gid, true},
 };
 
-/* @seen: a bit for each key of region_keys; NULL: whoever calls knows that it is new */
+/* @seen: a bit for each key of region_keys that was there */
 static int region_set(struct region_config *r, uint32_t *seen, const char *key,
 	const char *value, char *error)
 {
