@@ -2,12 +2,16 @@
 /*
  * See conn.h. The callbacks of control.h, and the sender's completions.
  *
- * The end of a connection, in conn_down(): no new frames (it leaves port->up[]); then a
- * short time for what is in flight to be acknowledged, so that an orderly end loses
- * nothing and the counters of both sides agree; then the queue pair is stopped, and the
- * receive queue gets a moment to fetch what came in; then it leaves rx_bucket and is
- * destroyed. What is still in flight then is counted as tx_drop_peer_lost, though the
- * peer may have received it: nobody can know.
+ * The end of a connection, in conn_down(): no new frames (it leaves port->up[] and
+ * rx_bucket); then a short time for what is in flight to be acknowledged, so that an
+ * orderly end loses nothing and the counters of both sides agree; then the queue pair is
+ * stopped, and joins the graves. What is still in flight then is counted as
+ * tx_drop_peer_lost, though the peer may have received it: nobody can know.
+ *
+ * In its grave it waits until the receive queue's thread has taken all that it had
+ * received: the device forgets such completions with their queue pair, and the receive
+ * buffers that they tell of would be lost for good. That may take as long as the
+ * application likes, so on_tick() looks again and again and nobody waits.
  */
 #include "pmd/conn.h"
 
@@ -23,7 +27,6 @@
 #define CAPS   (HELLO_CAP_CSUM | HELLO_CAP_TSO | HELLO_CAP_COALESCE)
 
 #define DRAIN_TX_US   5000
-#define DRAIN_RX_US   100000
 #define DRAIN_STEP_US 100
 
 /* IBTA 9.7.5.2.8, ibv_modify_qp(3): about 67 ms until a packet is sent again, 7 times in
@@ -190,7 +193,8 @@ static int on_open(void *arg, unsigned peer, struct hello_endpoint *local)
 {
 	struct port *port = arg;
 	struct conn *conn;
-	int ret = conn_alloc(port, peer, &conn);
+	int ret = port->n_graves < CONTROL_PEERS_MAX ? conn_alloc(port, peer, &conn)
+						     : -EBUSY;
 
 	if (ret) {
 		log_write(LOG_LEVEL_WARN, MODULE, "peer %u: no queue pair: %s", peer,
@@ -312,38 +316,88 @@ static void on_up(void *arg, unsigned peer)
 
 static void drain_tx(struct conn *conn, struct tx_counters *counters)
 {
-	for (int us = 0; us < DRAIN_TX_US; us += DRAIN_STEP_US) {
-		if (!conn_reap(conn, counters)) {
-			if (conn->tail == conn->head || atomic_load(&conn->failed))
-				return;
+	for (int us = 0; us < DRAIN_TX_US && conn->tail != conn->head;
+		us += DRAIN_STEP_US)
+		if (!conn_reap(conn, counters))
 			usleep(DRAIN_STEP_US);
-		}
-	}
-}
-
-/* drain_rx() - until the receive queue's thread has found nothing twice: the first time
- * it may have looked before the queue pair was stopped
- */
-static void drain_rx(struct port *port)
-{
-	uint64_t n_idle = atomic_load(&port->rxq.n_idle);
-
-	if (atomic_load(&port->stopping)) {
-		rx_stop(&port->rxq);
-		return;
-	}
-	for (int us = 0; us < DRAIN_RX_US; us += DRAIN_STEP_US) {
-		if (atomic_load(&port->rxq.n_idle) - n_idle >= 2)
-			return;
-		usleep(DRAIN_STEP_US);
-	}
 }
 
 static void count_lost(struct port *port, const struct tx_counters *counters)
 {
-	/* drain_tx() took what failed off two counters that started at 0. */
+	/* What failed was taken off two counters that started at 0. */
 	atomic_fetch_add(&port->lost_frames, 0 - counters->tx_frames);
 	atomic_fetch_add(&port->lost_bytes, 0 - counters->tx_bytes);
+}
+
+/* grave_reap() - the mbufs of a stopped queue pair, as the device lets go of them */
+static void grave_reap(struct conn *conn)
+{
+	struct tx_counters counters = {0};
+
+	while (conn->tail != conn->head && conn_reap(conn, &counters) > 0) {
+	}
+	count_lost(conn->port, &counters);
+}
+
+/* bury() - destroy it; the device may read from its mbufs until the queue pair is gone */
+static void bury(struct conn *conn)
+{
+	struct tx_counters counters = {0};
+
+	grave_reap(conn);
+	ibv_destroy_qp(conn->qp);
+	conn->qp = NULL;
+	while (conn->tail != conn->head)
+		slot_done(conn, &counters, true);
+	count_lost(conn->port, &counters);
+	conn_free(conn);
+}
+
+static bool has_passed(const struct conn *conn)
+{
+	return atomic_load_explicit(&conn->port->rxq.n_passed, memory_order_acquire) >=
+	       conn->passed_when;
+}
+
+static void graves_visit(struct port *port, bool all)
+{
+	struct conn **link = &port->graves, *conn;
+
+	while ((conn = *link) != NULL) {
+		if (all || has_passed(conn)) {
+			*link = conn->next_grave;
+			port->n_graves--;
+			bury(conn);
+		} else {
+			grave_reap(conn);
+			link = &conn->next_grave;
+		}
+	}
+}
+
+void conns_bury(struct port *port)
+{
+	graves_visit(port, true);
+}
+
+static bool on_tick(void *arg)
+{
+	struct port *port = arg;
+
+	graves_visit(port, false);
+	return port->graves != NULL;
+}
+
+/* to_grave() - at most as many completions as there are buffers wait to be taken. So many
+ * a poll may have found before the queue pair was stopped, so many come now, and the last
+ * ones may not be dealt with before the next poll.
+ */
+static void to_grave(struct port *port, struct conn *conn)
+{
+	conn->passed_when = atomic_load(&port->rxq.n_passed) + 3ull * port->rxq.pool->n;
+	conn->next_grave = port->graves;
+	port->graves = conn;
+	port->n_graves++;
 }
 
 static void on_down(void *arg, unsigned peer, const char *reason)
@@ -352,24 +406,23 @@ static void on_down(void *arg, unsigned peer, const char *reason)
 	struct conn *conn = conn_of(port, peer);
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
 	struct tx_counters counters = {0};
+	bool was_up = atomic_exchange(&port->up[peer], NULL) != NULL;
 
-	if (atomic_exchange(&port->up[peer], NULL)) {
+	if (was_up)
 		atomic_fetch_sub(&port->n_up, 1);
-		wait_for_bursts(port);
-		drain_tx(conn, &counters);
-	}
-	ibv_modify_qp(conn->qp, &attr, IBV_QP_STATE);
-	drain_rx(port);
 	pthread_mutex_lock(&port->lock);
 	port->conn[peer] = NULL;
 	pthread_mutex_unlock(&port->lock);
 	rx_remove(port, conn);
 	wait_for_bursts(port);
 	mactable_flush_peer(&port->macs, peer);
-	while (conn->tail != conn->head)
-		slot_done(conn, &counters, true);
-	count_lost(port, &counters);
-	conn_free(conn);
+	/* Control need not hear of what fails from here on. */
+	if (!atomic_exchange(&conn->failed, true) && was_up) {
+		drain_tx(conn, &counters);
+		count_lost(port, &counters);
+	}
+	ibv_modify_qp(conn->qp, &attr, IBV_QP_STATE);
+	to_grave(port, conn);
 }
 
 const struct control_ops conn_ops = {
@@ -377,4 +430,5 @@ const struct control_ops conn_ops = {
 	.conn_connect = on_connect,
 	.conn_up = on_up,
 	.conn_down = on_down,
+	.tick = on_tick,
 };

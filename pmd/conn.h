@@ -35,6 +35,8 @@ struct conn {
 	uint32_t max_message;		/* what the peer takes */
 	_Atomic(struct conn *) rx_next; /* in its rx_bucket */
 	_Atomic bool failed;
+	struct conn *next_grave;
+	uint64_t passed_when; /* rxq.n_passed when it may be destroyed */
 
 	/* Transmit. The ring has n_slots, a power of two; positions count on. */
 	struct conn_slot *slots __rte_cache_aligned;
@@ -65,6 +67,11 @@ extern const struct control_ops conn_ops;
  * Return: how many completions there were
  */
 int conn_reap(struct conn *conn, struct tx_counters *counters);
+
+/** conns_bury() - destroy all connections that have ended. While the port is stopped, and
+ * after rx_stop().
+ */
+void conns_bury(struct port *port);
 
 /** conn_slot_free() - the device is done with what a slot of @conn holds */
 static inline void conn_slot_free(struct conn *conn, const struct conn_slot *slot)

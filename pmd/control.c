@@ -129,6 +129,7 @@ static void *control_main(void *arg)
 	struct control *control = arg;
 	struct epoll_event events[EVENTS_MAX];
 	int timeout = 0;
+	bool again;
 	int n;
 
 	pthread_mutex_lock(&control->lock);
@@ -137,7 +138,10 @@ static void *control_main(void *arg)
 		n = epoll_wait(control->epoll_fd, events, EVENTS_MAX, timeout);
 		pthread_mutex_lock(&control->lock);
 		control_round(control, events, n);
+		again = control->ops->tick && control->ops->tick(control->arg);
 		timeout = timeout_ms(next_deadline(control), now_ns());
+		if (again && (timeout < 0 || timeout > CONTROL_TICK_MS))
+			timeout = CONTROL_TICK_MS;
 	}
 	control_end(control);
 	pthread_mutex_unlock(&control->lock);

@@ -26,6 +26,8 @@
 
 #define CONTROL_PEERS_MAX 1024 /* a peer's index is 0..CONTROL_PEERS_MAX - 1 */
 
+#define CONTROL_TICK_MS 10
+
 struct control;
 
 /**
@@ -70,6 +72,11 @@ struct control_ops {
 	 * control_conn_failed() would hit that one.
 	 */
 	void (*conn_down)(void *arg, unsigned peer, const char *reason);
+
+	/** tick() - called after whatever the thread did; NULL is fine
+	 * Return: true to be called again in CONTROL_TICK_MS at the latest
+	 */
+	bool (*tick)(void *arg);
 };
 
 /** struct control_peer - a peer to connect to */

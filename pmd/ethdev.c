@@ -199,7 +199,6 @@ static int dev_start(struct rte_eth_dev *eth)
 			eth->data->mtu);
 		return -EINVAL;
 	}
-	atomic_store(&port->stopping, false);
 	pthread_mutex_lock(&port->admin_lock);
 	ret = start_control(port);
 	pthread_mutex_unlock(&port->admin_lock);
@@ -217,12 +216,12 @@ static int dev_stop(struct rte_eth_dev *eth)
 {
 	struct port *port = port_of(eth);
 
-	atomic_store(&port->stopping, true);
 	pthread_mutex_lock(&port->admin_lock);
 	control_stop(port->control);
 	port->control = NULL;
 	pthread_mutex_unlock(&port->admin_lock);
 	rx_stop(&port->rxq);
+	conns_bury(port);
 	set_queue_states(eth, RTE_ETH_QUEUE_STATE_STOPPED);
 	return 0;
 }

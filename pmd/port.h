@@ -79,7 +79,8 @@ struct rxq {
 	struct rx_cursor cursor;
 	struct ibv_wc wc[PORT_RX_POLL];
 	struct rx_counters counters;
-	_Atomic uint64_t n_idle; /* polls that found nothing */
+	_Atomic uint64_t
+		n_passed; /* completions; a poll without any is as all there can be */
 } __rte_cache_aligned;
 
 struct txq {
@@ -126,7 +127,8 @@ struct port {
 	bool has_key;
 	pthread_mutex_t lock; /* for conn[] below, against telemetry */
 	struct conn *conn[CONTROL_PEERS_MAX];
-	_Atomic bool stopping; /* no burst will come: control need not wait for one */
+	struct conn *graves; /* see conn.c; control's, or admin's while stopped */
+	uint32_t n_graves;
 	_Atomic uint32_t n_up;
 	_Atomic uint64_t lost_frames; /* given up by control; see conn.c */
 	_Atomic uint64_t lost_bytes;

@@ -276,6 +276,17 @@ static bool message_begin(struct rxq *rxq, const struct ibv_wc *wc)
 	return true;
 }
 
+/* count_passed() - for conn.c, which wants to know when all of a queue pair's completions
+ * have been taken
+ */
+static void count_passed(struct rxq *rxq, uint32_t n)
+{
+	uint64_t before = atomic_load_explicit(&rxq->n_passed, memory_order_relaxed);
+
+	/* Pairs with the acquire in conn.c, has_passed(). */
+	atomic_store_explicit(&rxq->n_passed, before + n, memory_order_release);
+}
+
 /* next_completion() - NULL if there is none; asks the device at most once too often */
 static const struct ibv_wc *next_completion(struct rxq *rxq, int max)
 {
@@ -285,13 +296,9 @@ static const struct ibv_wc *next_completion(struct rxq *rxq, int max)
 		n = ibv_poll_cq(rxq->cq, MIN(max, PORT_RX_POLL), rxq->wc);
 		rxq->next_wc = 0;
 		rxq->n_wc = (uint16_t)MAX(n, 0);
-		if (n <= 0) {
-			atomic_store_explicit(&rxq->n_idle,
-				atomic_load_explicit(&rxq->n_idle, memory_order_relaxed) +
-					1,
-				memory_order_release);
+		count_passed(rxq, n > 0 ? (uint32_t)n : rxq->pool->n);
+		if (n <= 0)
 			return NULL;
-		}
 	}
 	return &rxq->wc[rxq->next_wc++];
 }

@@ -67,7 +67,7 @@ static void counters_print(struct control *control)
 
 int main(int argc, char **argv)
 {
-	static const struct control_ops ops = {on_open, on_connect, on_up, on_down};
+	static const struct control_ops ops = {on_open, on_connect, on_up, on_down, NULL};
 	struct control_peer peers[PEERS_MAX];
 	struct control_config config = {.peers = peers, .ops = &ops};
 	struct control *control;

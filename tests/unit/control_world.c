@@ -90,7 +90,7 @@ static void on_down(void *arg, unsigned peer, const char *reason)
 	pthread_mutex_unlock(&node->lock);
 }
 
-const struct control_ops control_world_ops = {on_open, on_connect, on_up, on_down};
+const struct control_ops control_world_ops = {on_open, on_connect, on_up, on_down, NULL};
 
 /* ---- helpers ---- */
 

@@ -116,7 +116,7 @@ static void on_down(void *arg, unsigned peer, const char *reason)
 	ibv_destroy_qp(fake.qp);
 }
 
-static const struct control_ops ops = {on_open, on_connect, on_up, on_down};
+static const struct control_ops ops = {on_open, on_connect, on_up, on_down, NULL};
 
 static void fake_open(uint32_t caps)
 {

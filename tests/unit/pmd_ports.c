@@ -559,6 +559,25 @@ static void received_but_never_fetched(void **state)
 	restart(B, false, RIG_MTU);
 }
 
+/* Buffers are not lost with a peer, however long nobody fetches what it sent. */
+static void fetched_after_its_peer_went(void **state)
+{
+	uint32_t dst = RIG_STATION(B, 1), src = RIG_STATION(A, 1);
+
+	for (int round = 0; round < 3; round++) {
+		teach();
+		for (uint32_t i = 0; i < 30; i++)
+			send_one(port[A], dst, src, 500, i);
+		rig_stop(port[A]);
+		while (rig_stat(port[B], "peers_up") != RIG_PORTS - 2)
+			usleep(1000);
+		usleep(200000); /* longer than the port might wait for us */
+		for (uint32_t i = 0; i < 30; i++)
+			receive_one(port[B], dst, src, 500, i);
+		restart(A, false, RIG_MTU);
+	}
+}
+
 static void statistics_reset(void **state)
 {
 	struct rte_eth_stats stats;
@@ -623,6 +642,7 @@ int main(int argc, char **argv)
 		TEST(no_peer),
 		TEST(a_peer_goes_and_comes_back),
 		TEST(received_but_never_fetched),
+		TEST(fetched_after_its_peer_went),
 		TEST(statistics_reset),
 		TEST(link_and_mtu),
 		TEST(bad_arguments),
