@@ -554,12 +554,13 @@ write_env()
 
 # ---- start and stop --------------------------------------------------------
 
-# The directory is the lock; a stop that we waited for has removed it.
+# lock_node - the directory is the lock.
+# Return: 0, or 1 when it is gone: removed by a stop that we waited for
 lock_node()
 {
-	exec 9<"$OVS_RUNDIR"
-	flock -w 60 9 && [ /proc/self/fd/9 -ef "$OVS_RUNDIR" ] ||
-		node_die "another start or stop of this node is going on"
+	{ exec 9<"$OVS_RUNDIR"; } 2>/dev/null || return 1
+	flock -w 60 9 || node_die "another start or stop of this node is going on"
+	[ /proc/self/fd/9 -ef "$OVS_RUNDIR" ]
 }
 
 # make_run_dirs - and mark the common one as ours, so that the last node to
@@ -615,7 +616,9 @@ do_start()
 	parse_start "$@"
 	check_machine
 	make_run_dirs
-	lock_node
+	until lock_node; do
+		make_run_dirs
+	done
 	FRESH=yes
 	[ ! -r "$OVS_RUNDIR/env" ] || FRESH=no
 	same_namespace || node_die "runs in another network namespace"
@@ -677,12 +680,10 @@ do_stop()
 	name=${name:-${NODENAME:-}}
 	[ -n "$name" ] || bad "which node? NODENAME is needed"
 	take_name "$name"
-	if [ ! -d "$OVS_RUNDIR" ]; then
-		node_say "is not running"
-		return 0
-	fi
-	[ "$(id -u)" -eq 0 ] || node_die "must be root"
-	lock_node
+	[ "$(id -u)" -eq 0 ] || [ ! -d "$OVS_RUNDIR" ] || node_die "must be root"
+	until lock_node; do
+		[ -d "$OVS_RUNDIR" ] || { node_say "is not running"; return 0; }
+	done
 	take_down
 	node_say "down"
 }

@@ -239,6 +239,19 @@ killed_node_is_cleared_away()
 	"$STOP" nb --run-dir "$RUN" || fail "stopping twice is an error"
 }
 
+# The second waits for the first, and finds nothing left to do.
+two_stops_at_once()
+{
+	local first
+
+	start_a
+	"$STOP" na --run-dir "$RUN" &
+	first=$!
+	"$STOP" na --run-dir "$RUN" || fail "one of two stops failed"
+	wait $first || fail "one of two stops failed"
+	gone na || fail "two stops left something behind"
+}
+
 # gone NODE - neither its directory nor a process of it is there
 gone()
 {
@@ -309,8 +322,8 @@ before=$(host_state)
 for step in two_nodes_reach_each_other second_start_changes_nothing \
 	start_after_crash_repairs guest_ports telemetry_answers other_arguments other_peers \
 	ipv6_and_key without_tso sourcing \
-	killed_node_is_cleared_away foreign_bridge blank_in_path huge_pages_taken \
-	without_huge_pages; do
+	killed_node_is_cleared_away two_stops_at_once foreign_bridge blank_in_path \
+	huge_pages_taken without_huge_pages; do
 	echo "-- $step"
 	$step
 done
