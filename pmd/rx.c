@@ -167,30 +167,25 @@ static struct rte_mbuf *segment_first(struct rxq *rxq, const struct frame_record
 }
 
 /* offload_up() - finish a frame as far as the application does not, and hand it up */
-static struct rte_mbuf *offload_up(
-	struct rxq *rxq, uint8_t *frame, const struct frame_record *record)
+static struct rte_mbuf *offload_up(struct rxq *rxq, uint8_t *frame,
+	const struct frame_record *record, const struct frame_layout *layout)
 {
 	bool l4 = record->flags & (FRAME_CSUM | FRAME_TSO);
-	struct frame_layout layout;
 	struct rte_mbuf *mbuf;
 
-	if (unlikely(frame_check_offload(record, frame, record->len, &layout))) {
-		rxq->counters.rx_drop_offload++;
-		return NULL;
-	}
 	if (rxq->port->finish && (record->flags & FRAME_TSO))
-		return segment_first(rxq, record, &layout);
+		return segment_first(rxq, record, layout);
 	if (record->flags & (FRAME_IPCSUM | FRAME_TSO))
-		offload_ipv4_csum(frame, &layout);
+		offload_ipv4_csum(frame, layout);
 	if (l4)
 		(rxq->port->finish ? offload_l4_csum : offload_pseudo_csum)(
-			frame, &layout);
+			frame, layout);
 	mbuf = hand_up(rxq, record->len);
 	if (likely(mbuf && l4)) {
 		if (rxq->port->finish)
-			mark_finished(mbuf, &layout);
+			mark_finished(mbuf, layout);
 		else
-			mark_unfinished(mbuf, record, &layout);
+			mark_unfinished(mbuf, record, layout);
 	}
 	return mbuf;
 }
@@ -215,6 +210,7 @@ static struct rte_mbuf *take_record(struct rxq *rxq, uint32_t now)
 {
 	struct rx_cursor *cursor = &rxq->cursor;
 	struct frame_record record;
+	struct frame_layout layout;
 	struct rte_mbuf *mbuf = NULL;
 	uint8_t *frame;
 	int err;
@@ -233,12 +229,15 @@ static struct rte_mbuf *take_record(struct rxq *rxq, uint32_t now)
 	} else if (unlikely(!(record.flags & FRAME_TSO) &&
 			    record.len > port_frame_max(rxq->port))) {
 		rxq->counters.rx_drop_oversize++;
+	} else if (record.flags &&
+		   unlikely(frame_check_offload(&record, frame, record.len, &layout))) {
+		rxq->counters.rx_drop_offload++;
 	} else {
 		learn(rxq, frame, record.len, now);
 		if (record.flags & FRAME_TSO)
 			rxq->counters.rx_tso++;
 		if (record.flags)
-			mbuf = offload_up(rxq, frame, &record);
+			mbuf = offload_up(rxq, frame, &record, &layout);
 		else
 			mbuf = hand_up(rxq, record.len);
 	}

@@ -320,12 +320,28 @@ static void longest_and_longer(void **state)
 	assert_true(rig_stat(port, "rx_buffers_posted") >= 64 - 31);
 }
 
+/* Only good frames tell where a station is: docs/frame-protocol.md, section 6. */
+static void bad_frames_teach_nothing(void **state)
+{
+	uint8_t msg[FRAME_HDR_SIZE + 60];
+	uint64_t learned = rig_stat(port, "mac_learned");
+
+	put_record(msg, 0, 60, FRAME_CSUM, 0); /* not IP */
+	send_and_expect(msg, sizeof(msg));
+	check_counters();
+	assert_int_equal(rig_stat(port, "mac_learned"), learned);
+	put_record(msg, 0, 60, 0, 0);
+	assert_int_equal(fake_send(msg, sizeof(msg)), IBV_WC_SUCCESS);
+	rig_wait(port, "mac_learned", learned + 1);
+}
+
 static void lacks_capabilities(void **state)
 {
 	fake_close();
 	rig_wait(port, "peers_up", 0);
 	fake_open(HELLO_CAP_COALESCE);
-	sleep(1);
+	while (rig_stat(port, "hello_end_resources") == 0)
+		usleep(1000);
 	assert_int_equal(rig_stat(port, "peers_up"), 0);
 	assert_int_equal(rig_stat(port, "hello_ups"), 1);
 }
@@ -339,6 +355,7 @@ int main(int argc, char **argv)
 		TEST(every_header_byte),
 		TEST(offload_garbage),
 		TEST(longest_and_longer),
+		TEST(bad_frames_teach_nothing),
 		TEST(lacks_capabilities),
 	};
 
