@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/log.h"
 #include "lib/util.h"
 #include "rdma/include/vrdma.h"
+
+#define MODULE "device"
 
 static void gid_of_address(const char *address, uint8_t gid[16])
 {
@@ -58,7 +61,7 @@ static int find_gid(struct ibv_context *ctx, struct device *dev)
 static int open_ibv(const char *name, struct device *dev)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
-	int ret = -ENODEV;
+	int ret = -ENODEV, err;
 
 	if (!list)
 		return -ENODEV;
@@ -68,8 +71,11 @@ static int open_ibv(const char *name, struct device *dev)
 		if (name && strcmp(ibv_get_device_name(list[i]), name) != 0)
 			continue;
 		ctx = ibv_open_device(list[i]);
-		ret = ctx ? find_gid(ctx, dev) : -EIO;
-		if (ctx && ret)
+		err = ctx ? find_gid(ctx, dev) : -EIO;
+		/* What failed tells more than what has another address. */
+		if (!err || ret != -EIO)
+			ret = err;
+		if (ctx && err)
 			ibv_close_device(ctx);
 		else
 			dev->ctx = ctx;
@@ -92,15 +98,6 @@ static int open_userspace(const char *local, struct device *dev)
 	return 0;
 }
 
-static int open_context(const char *name, const char *local, struct device *dev)
-{
-	if (strcmp(name, "udp") == 0)
-		return open_userspace(local, dev);
-	if (strcmp(name, "auto") != 0)
-		return open_ibv(name, dev);
-	return open_ibv(NULL, dev) ? open_userspace(local, dev) : 0;
-}
-
 static const char *why_not(int err)
 {
 	switch (err) {
@@ -113,6 +110,33 @@ static const char *why_not(int err)
 	default:
 		return strerror(-err);
 	}
+}
+
+/* open_auto() - says what was chosen and why: the two differ much in speed */
+static int open_auto(const char *local, struct device *dev)
+{
+	int why = open_ibv(NULL, dev), ret;
+
+	if (!why) {
+		log_write(LOG_LEVEL_INFO, MODULE, "device=auto: %s has %s",
+			ibv_get_device_name(dev->ctx->device), local);
+		return 0;
+	}
+	ret = open_userspace(local, dev);
+	if (!ret)
+		log_write(why == -EIO ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, MODULE,
+			"device=auto: the userspace device on %s, as of the others: %s",
+			local, why_not(why));
+	return ret;
+}
+
+static int open_context(const char *name, const char *local, struct device *dev)
+{
+	if (strcmp(name, "udp") == 0)
+		return open_userspace(local, dev);
+	if (strcmp(name, "auto") != 0)
+		return open_ibv(name, dev);
+	return open_auto(local, dev);
 }
 
 static int query(struct device *dev)
