@@ -100,8 +100,7 @@ static int mtu_set(struct rte_eth_dev *eth, uint16_t mtu)
 {
 	struct port *port = port_of(eth);
 
-	/* A stopped port may get other buffers before it starts; rx_queue_setup() looks.
-	 */
+	/* A stopped port may get other buffers before it starts; dev_start() looks. */
 	if (eth->data->dev_started && !mtu_fits(port->rxq.mempool, mtu))
 		return -EINVAL;
 	atomic_store(&port->mtu, mtu);

@@ -551,9 +551,10 @@ static void received_but_never_fetched(void **state)
 	teach();
 	for (int i = 0; i < 10; i++)
 		send_one(port[A], RIG_STATION(B, 1), RIG_STATION(A, 1), 500, 1);
-	rig_wait(port[A], "dev_tx_send_messages", 2 + 10);
-	usleep(100000);
+	while (rig_stat(port[B], "dev_rx_send_messages") < 2 + 10)
+		usleep(1000);
 	rig_stop(port[B]);
+	assert_int_equal(rig_stat(port[B], "rx_drop_stopped"), 10);
 	assert_int_equal(rig_stat(port[B], "rx_frames_in"), 2 + 10);
 	rig_check_sums(port[B]);
 	restart(B, false, RIG_MTU);
