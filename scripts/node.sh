@@ -502,10 +502,18 @@ port_ok()
 	return 1
 }
 
+# bridge_mac - the same for the same node, so that a node that restarts is found by
+# those who know it.  02: is for addresses that no manufacturer gave out.
+bridge_mac()
+{
+	printf '%s' "$NODENAME" | sha256sum | sed -E 's/^(..)(..)(..)(..)(..).*/02:\1:\2:\3:\4:\5/'
+}
+
 start_bridge()
 {
 	node_vsctl --may-exist add-br "$BRIDGE" -- \
-		set bridge "$BRIDGE" datapath_type=netdev -- \
+		set bridge "$BRIDGE" datapath_type=netdev \
+		"other-config:hwaddr=\"$(bridge_mac)\"" -- \
 		set Interface "$BRIDGE" "mtu_request=$MTU"
 }
 
