@@ -48,7 +48,7 @@ sets the node's environment and PATH for the mike-* commands, or executed.
   --no-tso         one frame per MTU instead of frames of up to 64 KiB
   --cpus MASK      hexadecimal mask of the CPUs that poll (default: one per NUMA node)
   --sleep US       longest sleep of an idle poll thread (default 100; 0: never)
-  --hugepages N    2 MiB pages for the node (default 256; 0: use ordinary memory)
+  --hugepages N    2 MiB pages for the node (default 256, from MTU 2000 on 1024; 0: none)
   --run-dir DIR    where nodes keep their state (default /run/vrdma)
   -h, --help
 USAGE
@@ -158,7 +158,7 @@ parse_start()
 	local words=() peer
 
 	LOCAL='' DEVICE=auto KEY='' HELLO_PORT='' MTU=1500 BRIDGE=br0 TSO=true
-	CPUS='' SLEEP=100 PAGES=256 PEERS=()
+	CPUS='' SLEEP=100 PAGES='' PEERS=()
 	while [ $# -gt 0 ]; do
 		case $1 in
 		-h | --help) start_usage >&2; exit 0 ;;
@@ -208,6 +208,8 @@ check_start()
 	[[ $BRIDGE =~ ^[A-Za-z0-9._-]{1,15}$ ]] || bad "--bridge: '$BRIDGE' is no interface name"
 	[ -z "$CPUS" ] || [[ $CPUS =~ ^[0-9a-fA-F]+$ ]] || bad "--cpus: '$CPUS' is no hexadecimal mask"
 	in_range "$SLEEP" 0 10000 || bad "--sleep: '$SLEEP' is not between 0 and 10000"
+	# Open vSwitch makes at least 16384 buffers of the MTU's size for each port.
+	[ -n "$PAGES" ] || PAGES=$((MTU < 2000 ? 256 : 1024))
 	in_range "$PAGES" 0 1000000 || bad "--hugepages: '$PAGES' is no number of pages"
 }
 

@@ -46,9 +46,7 @@ command -v rdma >/dev/null || skip "iproute2's rdma is missing"
 trap at_exit EXIT
 trap 'exit 143' TERM INT
 net_up
-# Buffers for frames of 9000 bytes, for each of three ports: 512 MiB are too few.
-in_a "$SCRIPTS/start-vrdma.sh" sw 10.9.0.9/24 --local $ADDR_A --device udp --mtu 9000 \
-	--hugepages 1024 --run-dir "$RUN"
+in_a "$SCRIPTS/start-vrdma.sh" sw 10.9.0.9/24 --local $ADDR_A --device udp --mtu 9000 --run-dir "$RUN"
 guest 1 2
 guest 2 1
 for pid in "${PIDS[@]}"; do
