@@ -30,12 +30,17 @@ static void todo_add(struct qp *qp, const struct fetch *f)
 	engine_schedule(qp);
 }
 
-static bool may_read(const struct qp *qp, const struct wire_packet *pkt)
+/* Return: WIRE_SYN_ACK, or the NAK that says why a READ may not be */
+static uint8_t check_read(const struct qp *qp, const struct wire_packet *pkt)
 {
+	if (pkt->dma_len > ENGINE_MSG_MAX)
+		return WIRE_SYN_NAK_INVALID_REQUEST;
 	if (!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_READ))
-		return false;
-	return !pkt->dma_len || mr_resolve(qp->engine->mrs, pkt->rkey, qp->config.pd,
-					pkt->va, pkt->dma_len, IBV_ACCESS_REMOTE_READ);
+		return WIRE_SYN_NAK_REMOTE_ACCESS;
+	if (pkt->dma_len && !mr_resolve(qp->engine->mrs, pkt->rkey, qp->config.pd,
+				    pkt->va, pkt->dma_len, IBV_ACCESS_REMOTE_READ))
+		return WIRE_SYN_NAK_REMOTE_ACCESS;
+	return WIRE_SYN_ACK;
 }
 
 static struct fetch read_of(const struct wire_packet *pkt)
@@ -51,13 +56,10 @@ static struct fetch read_of(const struct wire_packet *pkt)
 static uint32_t fetch_read(struct qp *qp, const struct wire_packet *pkt)
 {
 	struct fetch f = read_of(pkt);
+	uint8_t syndrome = check_read(qp, pkt);
 
-	if (pkt->dma_len > ENGINE_MSG_MAX) {
-		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
-		return 0;
-	}
-	if (!may_read(qp, pkt)) {
-		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
+	if (syndrome != WIRE_SYN_ACK) {
+		responder_nak_fatal(qp, syndrome);
 		return 0;
 	}
 	qp->engine->stats.rx_read_requests++;
@@ -135,25 +137,35 @@ static void todo_go_back(struct responder *resp, uint32_t psn)
 		resp->todo_head--;
 }
 
+static void read_again(struct qp *qp, const struct wire_packet *pkt)
+{
+	struct fetch f = read_of(pkt);
+
+	/* First, as the answers to more than any message would wrap around all PSNs. */
+	if (check_read(qp, pkt) != WIRE_SYN_ACK)
+		return;
+	if (psn_diff(psn_add(f.psn, n_answers(qp, f.length)), qp->resp.epsn) > 0)
+		return; /* beyond what was asked for before */
+	todo_add(qp, &f);
+}
+
+static void atomic_again(struct qp *qp, uint32_t psn)
+{
+	const struct fetch *f = find_atomic(&qp->resp, psn);
+
+	if (f)
+		todo_add(qp, f);
+}
+
 void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt)
 {
-	struct responder *resp = &qp->resp;
-
-	todo_go_back(resp, pkt->psn);
-	if (is_full(resp))
+	todo_go_back(&qp->resp, pkt->psn);
+	if (is_full(&qp->resp))
 		return;
-	if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC) {
-		const struct fetch *f = find_atomic(resp, pkt->psn);
-
-		if (f)
-			todo_add(qp, f);
-	} else if (may_read(qp, pkt) &&
-		   psn_diff(psn_add(pkt->psn, n_answers(qp, pkt->dma_len)), resp->epsn) <=
-			   0) {
-		struct fetch f = read_of(pkt);
-
-		todo_add(qp, &f);
-	}
+	if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC)
+		atomic_again(qp, pkt->psn);
+	else
+		read_again(qp, pkt);
 }
 
 static struct wire_packet answer_to(

@@ -23,13 +23,18 @@ struct packets {
 	uint32_t rkey;
 };
 
-static void setup(struct packets *p)
+static void setup_with(struct packets *p, const struct world_config *config)
 {
 	memset(p, 0, sizeof(*p));
-	world_open(&p->w, &world_default);
+	world_open(&p->w, config);
 	p->rkey = world_reg(&p->w.end[1], p->memory, sizeof(p->memory),
 		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
 			IBV_ACCESS_REMOTE_READ);
+}
+
+static void setup(struct packets *p)
+{
+	setup_with(p, &world_default);
 }
 
 static uint32_t psn(int i)
@@ -37,8 +42,9 @@ static uint32_t psn(int i)
 	return psn_add(world_default.psn, (uint32_t)i);
 }
 
-/* Packet @i: four bytes of memory are written or read with @rkey. */
-static void add(struct packets *p, uint8_t opcode, int i, uint32_t rkey)
+/* Packet @i: @len bytes of memory are written (four) or read with @rkey. */
+static void add_long(
+	struct packets *p, uint8_t opcode, int i, uint32_t rkey, uint32_t len)
 {
 	struct wire_packet pkt = {.opcode = opcode,
 		.pkey = WIRE_PKEY_DEFAULT,
@@ -47,7 +53,7 @@ static void add(struct packets *p, uint8_t opcode, int i, uint32_t rkey)
 		.ack_req = true,
 		.va = (uintptr_t)p->memory,
 		.rkey = rkey,
-		.dma_len = 4};
+		.dma_len = len};
 	struct link_rx *rx = &p->rx[p->n];
 
 	rx->data = p->data[p->n];
@@ -56,6 +62,11 @@ static void add(struct packets *p, uint8_t opcode, int i, uint32_t rkey)
 		rx->len += 4;
 	memcpy(rx->sgid, p->w.end[0].link->gid, sizeof(rx->sgid));
 	p->n++;
+}
+
+static void add(struct packets *p, uint8_t opcode, int i, uint32_t rkey)
+{
+	add_long(p, opcode, i, rkey, 4);
 }
 
 static void take_in(struct packets *p)
@@ -186,6 +197,31 @@ static void memory_gone(void **state)
 	world_close(&p.w);
 }
 
+/* With the smallest packets the answers to a READ of 4 GiB would take as many PSNs as
+ * there are, so that the last has the number of the first. None is given.
+ */
+static void endless_read_again(void **state)
+{
+	struct world_config config = world_default;
+	struct packets p;
+	struct mr vast = {
+		.pd = WORLD_PD, .access = IBV_ACCESS_REMOTE_READ, .length = 1ull << 33};
+	uint32_t key;
+
+	config.mtu = IBV_MTU_256;
+	setup_with(&p, &config);
+	vast.addr = p.memory; /* never read: a burst only points at it */
+	vast.iova = (uintptr_t)p.memory;
+	assert_int_equal(mr_register(engine_mrs(p.w.end[1].engine), &vast, &key), 0);
+	add(&p, WIRE_READ_REQUEST, 0, p.rkey);
+	take_in(&p);
+	assert_int_equal(engine_output(p.w.end[1].engine, &p.w.burst, p.w.now), 1);
+	add_long(&p, WIRE_READ_REQUEST, 0, key, UINT32_MAX);
+	take_in(&p);
+	assert_int_equal(engine_output(p.w.end[1].engine, &p.w.burst, p.w.now), 0);
+	world_close(&p.w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +231,7 @@ int main(void)
 		cmocka_unit_test(hole_filled_behind_nak),
 		cmocka_unit_test(fatal_behind_nak),
 		cmocka_unit_test(memory_gone),
+		cmocka_unit_test(endless_read_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
