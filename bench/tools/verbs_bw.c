@@ -3,7 +3,7 @@
  * verbs_bw - what the userspace device does by itself: RC SENDs from one process to
  * another, through the public verbs calls
  *
- * It is the yardstick of the uplink: bench/uplink runs it on the two nodes' addresses.
+ * It is the yardstick of the uplink: bench/uplink and bench/rdma run it on the two nodes' addresses.
  * The server is started first and serves one client; both exchange their queue pairs'
  * numbers over TCP, whose end also ends the run. The client prints one line of JSON.
  */
