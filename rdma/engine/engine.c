@@ -14,21 +14,29 @@ int engine_create(struct engine **out)
 	if (!e)
 		return -ENOMEM;
 	rc = mr_table_create(&e->mrs);
-	if (rc) {
-		free(e);
-		return rc;
-	}
+	if (rc)
+		goto err_free;
+	rc = idtable_init(&e->qps, ENGINE_QP_MAX, 0);
+	if (rc)
+		goto err_mrs;
 	TAILQ_INIT(&e->ready);
 	TAILQ_INIT(&e->timers);
 	e->deadline_ns = ENGINE_NO_DEADLINE;
 	*out = e;
 	return 0;
+
+err_mrs:
+	mr_table_destroy(e->mrs);
+err_free:
+	free(e);
+	return rc;
 }
 
 void engine_destroy(struct engine *e)
 {
 	if (!e)
 		return;
+	idtable_destroy(&e->qps);
 	mr_table_destroy(e->mrs);
 	free(e);
 }
@@ -93,13 +101,6 @@ void engine_expire(struct engine *e, uint64_t now_ns)
 	}
 }
 
-static struct qp *qp_find(const struct engine *e, uint32_t qpn)
-{
-	struct qp *qp = e->qps[qpn % ENGINE_QP_MAX];
-
-	return qp && qp->qpn == qpn ? qp : NULL;
-}
-
 static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)
 {
 	return !memcmp(rx->sgid, qp->attr.ah_attr.grh.dgid.raw, sizeof(rx->sgid));
@@ -128,7 +129,7 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		return;
 	}
 	flags = wire_opcodes[pkt.opcode].flags;
-	qp = qp_find(e, pkt.dest_qpn);
+	qp = idtable_find(&e->qps, pkt.dest_qpn);
 	if (!qp) {
 		e->stats.rx_drop_no_qp++;
 		return;

@@ -25,7 +25,7 @@
 #include "rq.h"
 #include "rdma/io/link.h"
 
-#define ENGINE_QP_MAX	   (1u << 14)
+#define ENGINE_QP_MAX	   (1u << 16)
 #define ENGINE_MSG_MAX	   (1u << 31) /* bytes in a message */
 #define ENGINE_SQ_MAX	   (1u << 14) /* work requests in a send queue */
 #define ENGINE_SGE_MAX	   32

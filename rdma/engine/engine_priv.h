@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "engine.h"
+#include "idtable.h"
 #include "qp.h"
 #include "sge.h"
 #include "rdma/wire/psn.h"
@@ -160,8 +161,7 @@ TAILQ_HEAD(qp_list, qp);
 
 struct engine {
 	struct mr_table *mrs;
-	struct qp *qps[ENGINE_QP_MAX]; /* slot: lower bits of the QPN */
-	uint32_t n_qps;
+	struct idtable qps;    /* by QPN */
 	struct qp_list ready;  /* may have something to send */
 	struct qp_list timers; /* deadline_ns may be set */
 	uint64_t n_bursts;

@@ -1,28 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "mr.h"
-
-#include "lib/util.h"
+#include "idtable.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+/* A key's lower 8 bits are not the table's: users of windows may choose them. */
+#define OWN_BITS 8
+
 struct mr_table {
-	struct mr *slot[MR_MAX];
-	uint32_t n_used;
+	struct idtable keys;
 };
 
 int mr_table_create(struct mr_table **out)
 {
-	*out = calloc(1, sizeof(**out));
-	return *out ? 0 : -ENOMEM;
+	struct mr_table *t = malloc(sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	if (idtable_init(&t->keys, MR_MAX, OWN_BITS)) {
+		free(t);
+		return -ENOMEM;
+	}
+	*out = t;
+	return 0;
 }
 
 void mr_table_destroy(struct mr_table *t)
 {
 	if (!t)
 		return;
-	for (uint32_t i = 0; i < MR_MAX; i++)
-		free(t->slot[i]);
+	for (uint32_t i = 0; i <= t->keys.mask; i++)
+		free(t->keys.slots[i].obj);
+	idtable_destroy(&t->keys);
 	free(t);
 }
 
@@ -30,45 +40,36 @@ int mr_register(struct mr_table *t, const struct mr *mr, uint32_t *key)
 {
 	uint64_t end;
 	struct mr *copy;
-	uint32_t k;
 
 	if (__builtin_add_overflow(mr->iova, mr->length, &end) ||
 		__builtin_add_overflow((uint64_t)(uintptr_t)mr->addr, mr->length, &end))
 		return -EINVAL;
-	/* Half full at most: a random slot is then free at the second try on average. */
-	if (t->n_used >= MR_MAX / 2)
-		return -ENOMEM;
 	copy = malloc(sizeof(*copy));
 	if (!copy)
 		return -ENOMEM;
-
-	do {
-		k = random_u32();
-	} while (k == 0 || t->slot[k % MR_MAX]);
-
 	*copy = *mr;
-	copy->key = k;
-	t->slot[k % MR_MAX] = copy;
-	t->n_used++;
-	*key = k;
+	if (idtable_add(&t->keys, copy, UINT32_MAX, &copy->key)) {
+		free(copy);
+		return -ENOMEM;
+	}
+	*key = copy->key;
 	return 0;
 }
 
 void mr_deregister(struct mr_table *t, uint32_t key)
 {
-	struct mr *mr = t->slot[key % MR_MAX];
+	struct mr *mr = idtable_find(&t->keys, key);
 
 	if (!mr || mr->key != key)
 		return;
-	t->slot[key % MR_MAX] = NULL;
-	t->n_used--;
+	idtable_remove(&t->keys, key);
 	free(mr);
 }
 
 uint8_t *mr_resolve(const struct mr_table *t, uint32_t key, uint32_t pd, uint64_t va,
 	uint64_t len, int access)
 {
-	const struct mr *mr = t->slot[key % MR_MAX];
+	const struct mr *mr = idtable_find(&t->keys, key);
 	uint64_t off;
 
 	if (!mr || mr->key != key || mr->pd != pd || (mr->access & access) != access)

@@ -2,16 +2,15 @@
 /*
  * Memory regions: key -> memory of this process.
  *
- * Keys are 32 random bits of which the lower ones are the slot, so that a lookup is one
- * load and one compare and a key can't be guessed from another. Owned by the engine's
- * caller, as all of the engine (engine.h).
+ * Keys are 32 random bits, so that none can be guessed from another (idtable.h). Owned by
+ * the engine's caller, as all of the engine (engine.h).
  */
 #ifndef RDMA_ENGINE_MR_H
 #define RDMA_ENGINE_MR_H
 
 #include <stdint.h>
 
-#define MR_MAX (1u << 16)
+#define MR_MAX (1u << 18)
 
 /** struct mr - one region; lkey and rkey are the same number */
 struct mr {

@@ -289,17 +289,13 @@ void qp_flush_rq(struct qp *qp)
 		message_flush(qp);
 }
 
-/* A free slot and a QPN that can't be guessed; 0, 1 and the multicast number are taken.
- */
-static void choose_number(struct engine *e, struct qp *qp)
+/* Numbers 0, 1 and the multicast one (all bits set), which are taken, are not given. */
+static int choose_number(struct engine *e, struct qp *qp)
 {
-	do {
-		qp->qpn = random_u32() & WIRE_24BIT;
-	} while (qp->qpn < 2 || qp->qpn == WIRE_QPN_MULTICAST ||
-		 e->qps[qp->qpn % ENGINE_QP_MAX]);
-	e->qps[qp->qpn % ENGINE_QP_MAX] = qp;
-	e->n_qps++;
+	int rc = idtable_add(&e->qps, qp, WIRE_24BIT, &qp->qpn);
+
 	qp->sport_hash = (uint16_t)(qp->qpn ^ qp->qpn >> 8);
+	return rc;
 }
 
 int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
@@ -310,9 +306,6 @@ int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
 	if (config->type != IBV_QPT_RC && config->type != IBV_QPT_UC &&
 		config->type != IBV_QPT_UD)
 		return -EOPNOTSUPP;
-	/* Half full at most, so that choose_number() soon finds a slot. */
-	if (e->n_qps >= ENGINE_QP_MAX / 2)
-		return -ENOMEM;
 	qp = calloc(1, sizeof(*qp));
 	if (!qp)
 		return -ENOMEM;
@@ -331,7 +324,9 @@ int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
 	rc = responder_init(qp);
 	if (rc)
 		goto err_rq;
-	choose_number(e, qp);
+	rc = choose_number(e, qp);
+	if (rc)
+		goto err_responder;
 	enter_reset(qp);
 
 	config->cap.max_send_wr = qp->req.depth;
@@ -342,6 +337,8 @@ int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
 	*out = qp;
 	return 0;
 
+err_responder:
+	responder_destroy(qp);
 err_rq:
 	if (!config->srq)
 		rq_destroy(qp->rq);
@@ -363,8 +360,7 @@ void qp_destroy(struct qp *qp)
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
 	if (qp->has_timer)
 		TAILQ_REMOVE(&e->timers, qp, timer_entry);
-	e->qps[qp->qpn % ENGINE_QP_MAX] = NULL;
-	e->n_qps--;
+	idtable_remove(&e->qps, qp->qpn);
 	cq_purge(qp->config.send_cq, qp->qpn);
 	cq_purge(qp->config.recv_cq, qp->qpn);
 	responder_destroy(qp);

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "idtable.h"
+
+#include "lib/util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_SLOTS 64u
+
+static struct idtable_slot *slot_of(const struct idtable *t, uint32_t id)
+{
+	return &t->slots[id >> t->shift & t->mask];
+}
+
+int idtable_init(struct idtable *t, uint32_t n_max, uint32_t shift)
+{
+	*t = (struct idtable){
+		.slots = calloc(FIRST_SLOTS, sizeof(*t->slots)),
+		.mask = FIRST_SLOTS - 1,
+		.shift = shift,
+		.n_max = n_max,
+	};
+	return t->slots ? 0 : -ENOMEM;
+}
+
+void idtable_destroy(struct idtable *t)
+{
+	free(t->slots);
+}
+
+static int grow(struct idtable *t)
+{
+	struct idtable bigger = *t;
+
+	bigger.mask = t->mask * 2 + 1;
+	bigger.slots = calloc(bigger.mask + 1ul, sizeof(*bigger.slots));
+	if (!bigger.slots)
+		return -ENOMEM;
+	for (uint32_t i = 0; i <= t->mask; i++) {
+		if (t->slots[i].obj)
+			*slot_of(&bigger, t->slots[i].id) = t->slots[i];
+	}
+	free(t->slots);
+	*t = bigger;
+	return 0;
+}
+
+int idtable_add(struct idtable *t, void *obj, uint32_t id_mask, uint32_t *id)
+{
+	uint32_t n;
+
+	if (t->n_used == t->n_max)
+		return -ENOMEM;
+	/* Half full at most: a random slot is then free at the second try on average. */
+	if (t->n_used > t->mask / 2 && grow(t))
+		return -ENOMEM;
+	do {
+		n = random_u32() & id_mask;
+	} while (n < 2 || n == id_mask || slot_of(t, n)->obj);
+	*slot_of(t, n) = (struct idtable_slot){obj, n};
+	t->n_used++;
+	*id = n;
+	return 0;
+}
+
+void idtable_remove(struct idtable *t, uint32_t id)
+{
+	if (!idtable_find(t, id))
+		return;
+	slot_of(t, id)->obj = NULL;
+	t->n_used--;
+}
