@@ -47,25 +47,6 @@ void completer_retire(struct qp *qp, enum ibv_wc_status status)
 		qp_complete_send(qp, &wc);
 }
 
-static void grow_window(struct requester *req, uint32_t n_acked)
-{
-	if (req->in_recovery) {
-		if (psn_diff(req->una_psn, req->recover_psn) < 0)
-			return;
-		req->in_recovery = false;
-	}
-	if (req->cwnd < req->ssthresh) {
-		req->cwnd += n_acked;
-	} else {
-		req->cwnd_acked += n_acked;
-		if (req->cwnd_acked >= req->cwnd) {
-			req->cwnd_acked -= req->cwnd;
-			req->cwnd++;
-		}
-	}
-	req->cwnd = MIN(req->cwnd, req->cwnd_max);
-}
-
 /* Something was lost: go back, unless that was tried too often. */
 static void retry(struct qp *qp, uint64_t now_ns)
 {
@@ -120,7 +101,7 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	if (psn_diff(requester_tx_psn(req), psn) < 0)
 		requester_rewind(req);
 
-	grow_window(req, (uint32_t)n);
+	congestion_acked(&qp->congestion, psn, (uint32_t)n);
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
 	req->rnr_wait = false;
@@ -167,7 +148,7 @@ static void wait_for_receiver(struct qp *qp, uint8_t timer, uint64_t now_ns)
 		req->rnr_left--;
 	requester_rewind(req);
 	/* Try with little: what follows a refused packet is in vain. */
-	req->cwnd = ENGINE_WINDOW_MIN_PKTS;
+	congestion_restart(&qp->congestion);
 	req->rnr_wait = true;
 	engine_arm(qp, now_ns + rnr_timer_10us[timer] * 10 * NSEC_PER_USEC);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+#include "congestion.h"
 #include "engine.h"
 #include "idtable.h"
 #include "qp.h"
@@ -17,8 +18,6 @@
 
 /* One queue pair's share of a burst, so that a long message can't starve the others. */
 #define ENGINE_QUANTUM_PKTS (LINK_BURST / 2)
-
-#define ENGINE_WINDOW_MIN_PKTS 2u
 
 /* One work request on a send queue. Retired when its last PSN is acknowledged. */
 struct sq_wqe {
@@ -82,15 +81,6 @@ struct requester {
 
 	uint32_t unrequested; /* packets since the last AckReq */
 
-	/* Window, in packets; Reno's: doubles each round trip up to ssthresh, then grows
-	 * by one; halves at most once per round trip when packets are lost. */
-	uint32_t cwnd;
-	uint32_t cwnd_max;
-	uint32_t ssthresh;
-	uint32_t cwnd_acked;  /* towards the next growth by one */
-	uint32_t recover_psn; /* losses below it are already answered for */
-	bool in_recovery;
-
 	bool in_repair; /* the answer to repair_psn was lost and asked for again */
 	uint32_t repair_psn;
 	bool tell_drained; /* SQD was asked to raise an event when all is acknowledged */
@@ -148,6 +138,7 @@ struct qp {
 	struct ibv_qp_attr attr;	 /* what qp_modify() was given */
 	uint32_t mtu;			 /* path MTU, bytes */
 	uint16_t sport_hash;
+	struct congestion congestion;
 	struct requester req;
 	struct responder resp;
 

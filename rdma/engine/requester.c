@@ -5,7 +5,7 @@
  *
  * Loss is repaired by going back to the oldest PSN that is not acknowledged. As a
  * receiver without a lossless network drops whatever overruns its buffers, a window
- * bounds the packets in flight (engine_priv.h).
+ * bounds the packets in flight (congestion.h).
  */
 #include "engine_priv.h"
 
@@ -15,9 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW_INITIAL_BYTES (128u << 10)
-#define WINDOW_MAX_BYTES     (1u << 20)
-#define READ_PART_PKTS	     16u
+#define READ_PART_PKTS 16u
 /* An ACK is asked for at least this often, so that the window keeps moving. */
 #define ACK_REQUEST_PKTS 32u
 
@@ -55,16 +53,11 @@ void requester_reset(struct qp *qp, uint32_t psn)
 	req->next_psn = req->una_psn = req->snd_max = psn & PSN_MASK;
 	req->unrequested = 0;
 	req->rnr_wait = false;
-	req->in_recovery = false;
 	req->in_repair = false;
-	req->cwnd_acked = 0;
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
-	if (qp->mtu) {
-		req->cwnd_max = WINDOW_MAX_BYTES / qp->mtu;
-		req->ssthresh = req->cwnd_max;
-		req->cwnd = WINDOW_INITIAL_BYTES / qp->mtu;
-	}
+	if (qp->mtu)
+		congestion_reset(&qp->congestion, qp->mtu);
 	engine_arm(qp, 0);
 }
 
@@ -110,15 +103,8 @@ void requester_rewind(struct requester *req)
 
 void requester_loss(struct qp *qp)
 {
-	struct requester *req = &qp->req;
-
-	if (!req->in_recovery) {
-		req->in_recovery = true;
-		req->recover_psn = req->snd_max;
-		req->cwnd = MAX(req->cwnd / 2, ENGINE_WINDOW_MIN_PKTS);
-		req->ssthresh = req->cwnd;
-	}
-	requester_rewind(req);
+	congestion_lost(&qp->congestion, qp->req.snd_max);
+	requester_rewind(&qp->req);
 	engine_schedule(qp);
 }
 
@@ -150,8 +136,7 @@ void requester_timeout(struct qp *qp, uint64_t now_ns)
 	}
 	req->retry_left--;
 	requester_loss(qp);
-	/* All in flight is taken for lost: start anew with the smallest window. */
-	req->cwnd = ENGINE_WINDOW_MIN_PKTS;
+	congestion_restart(&qp->congestion);
 	requester_await_ack(qp, now_ns);
 }
 
@@ -247,9 +232,12 @@ static int attach_payload(struct qp *qp, struct sq_wqe *wqe, uint64_t off, uint3
 }
 
 /* AckReq: where the message ends, and often enough before for the window to move. */
-static bool wants_ack(struct requester *req, bool last, uint32_t in_flight)
+static bool wants_ack(struct qp *qp, bool last, uint32_t in_flight)
 {
-	if (!last && ++req->unrequested < ACK_REQUEST_PKTS && in_flight + 1 < req->cwnd)
+	struct requester *req = &qp->req;
+
+	if (!last && ++req->unrequested < ACK_REQUEST_PKTS &&
+		in_flight + 1 < qp->congestion.cwnd)
 		return false;
 	req->unrequested = 0;
 	return true;
@@ -339,7 +327,7 @@ static int emit_data(
 	pkt.solicited = last && wqe->solicited;
 	pkt.pad = -len & 3;
 	pkt.payload_len = len;
-	pkt.ack_req = is_reliable(qp) && wants_ack(req, last, in_flight);
+	pkt.ack_req = is_reliable(qp) && wants_ack(qp, last, in_flight);
 	tx = engine_emit(
 		qp, burst, &pkt, is_ud(qp) ? wqe->dgid : qp->attr.ah_attr.grh.dgid.raw);
 	if (!tx)
@@ -453,7 +441,7 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 		uint32_t in_flight = psn_add(requester_tx_psn(req), -req->una_psn);
 		int rc;
 
-		if (in_flight >= req->cwnd)
+		if (in_flight >= qp->congestion.cwnd)
 			return false;
 		if (n == ENGINE_QUANTUM_PKTS)
 			return true;

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Congestion control of one queue pair: how much it may have in flight. Pure arithmetic on
+ * what the requester and the completer tell.
+ */
+#ifndef RDMA_ENGINE_CONGESTION_H
+#define RDMA_ENGINE_CONGESTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONGESTION_WINDOW_MIN_PKTS 2u
+
+/* The window, in packets; Reno's: doubles each round trip up to ssthresh, then grows by
+ * one; halves at most once per round trip when packets are lost.
+ */
+struct congestion {
+	uint32_t cwnd;
+	uint32_t cwnd_max;
+	uint32_t ssthresh;
+	uint32_t cwnd_acked;  /* towards the next growth by one */
+	uint32_t recover_psn; /* losses below it are already answered for */
+	bool in_recovery;
+};
+
+/** congestion_reset() - nothing is known of the path
+ * @mtu: of the path, bytes
+ */
+void congestion_reset(struct congestion *c, uint32_t mtu);
+
+/** congestion_acked() - @n packets were acknowledged, all before @una_psn now are */
+void congestion_acked(struct congestion *c, uint32_t una_psn, uint32_t n);
+
+/** congestion_lost() - a packet was lost while those up to @snd_max were under way */
+void congestion_lost(struct congestion *c, uint32_t snd_max);
+
+/** congestion_restart() - all that is in flight is in vain: begin with the smallest window
+ */
+void congestion_restart(struct congestion *c);
+
+#endif
