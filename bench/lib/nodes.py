@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -80,10 +81,10 @@ def listening(side, port, *command):
 
 
 def iperf(sides, far, streams, seconds):
-    """Return (bits per second, bytes)."""
+    """Return (bits per second, bytes). It takes whole seconds."""
     with listening(sides[1], IPERF_PORT, "iperf3", "-s", "-1"):
         text = sides[0].run("iperf3", "-J", "-c", far, "-P", str(streams),
-                            "-t", str(seconds))
+                            "-t", str(math.ceil(seconds)))
     total = json.loads(text)["end"]["sum_received"]
     return total["bits_per_second"], total["bytes"]
 

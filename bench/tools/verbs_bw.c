@@ -1,42 +1,41 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * verbs_bw - what the userspace device does by itself: RC SENDs from one process to
- * another, through the public verbs calls
+ * verbs_bw - what the userspace device does by itself: RC SENDs or WRITEs from one
+ * process to another, through the public verbs calls
  *
- * It is the yardstick of the uplink: bench/uplink and bench/rdma run it on the two nodes' addresses.
- * The server is started first and serves one client; both exchange their queue pairs'
- * numbers over TCP, whose end also ends the run. The client prints one line of JSON.
+ * bench/rdma measures with it, and for bench/uplink it is the yardstick. The server is
+ * started first and serves one client; the client prints one line of JSON.
  */
 #include "lib/util.h"
+#include "pair.h"
 #include "rdma/include/vrdma.h"
 
 #include <err.h>
 #include <getopt.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#define QPS_MAX	    16
-#define DEPTH	    64 /* requests in flight for each queue pair */
-#define TCP_PORT    "18515"
-#define PORT	    1
-#define GID_INDEX   0
-#define TIMEOUT	    14 /* 67 ms */
-#define RETRIES	    7
-#define RNR_TIMER   12 /* 0.64 ms */
-#define CONNECT_TRY 100
+#define QPS_MAX	   16
+#define DEPTH	   64	/* requests in flight for each queue pair, unless told */
+#define DEPTH_MAX  4096 /* requests that are posted in one go are these at most, too */
+#define INLINE_MAX 220	/* as perftest has it */
+#define PORT	   1
+#define GID_INDEX  0
+#define TIMEOUT	   14 /* 67 ms */
+#define RETRIES	   7
+#define RNR_TIMER  12 /* 0.64 ms */
+#define POLL_MAX   64
 
 enum mode { THROUGHPUT, PINGPONG };
 
-/* What one side tells the other: plain bytes between two processes of one program. */
+/* What one side tells the other. */
 struct endpoint {
 	uint32_t n_qp;
 	uint32_t mtu;
+	uint32_t rkey;
+	uint64_t addr;
 	uint32_t qpn[QPS_MAX];
 	union ibv_gid gid;
 };
@@ -46,8 +45,10 @@ struct options {
 	const char *peer; /* NULL: server */
 	uint32_t size;
 	uint32_t n_qp;
+	uint32_t depth;
 	double seconds;
 	enum mode mode;
+	bool is_write;
 };
 
 struct run {
@@ -58,85 +59,15 @@ struct run {
 	struct ibv_mr *mr;
 	struct ibv_qp *qp[QPS_MAX];
 	uint8_t *buffer; /* one message to send, then one slot for each receive */
+	struct endpoint peer;
 	int tcp;
 };
-
-/* ---- TCP: the other side's numbers ---- */
-
-static struct addrinfo *resolve(const char *host)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
-	struct addrinfo *ai;
-	int rc = getaddrinfo(host, TCP_PORT, &hints, &ai);
-
-	if (rc)
-		errx(1, "%s: %s", host, gai_strerror(rc));
-	return ai;
-}
-
-static int tcp_accept(const char *local)
-{
-	struct addrinfo *ai = resolve(local);
-	int one = 1, fd, conn;
-
-	fd = socket(ai->ai_family, SOCK_STREAM, 0);
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 1))
-		err(1, "listen on %s", local);
-	conn = accept(fd, NULL, NULL);
-	if (conn < 0)
-		err(1, "accept");
-	close(fd);
-	freeaddrinfo(ai);
-	return conn;
-}
-
-/* The server may still be starting. */
-static int tcp_connect(const char *peer)
-{
-	struct addrinfo *ai = resolve(peer);
-
-	for (int i = 0; i < CONNECT_TRY; i++) {
-		int fd = socket(ai->ai_family, SOCK_STREAM, 0);
-
-		if (!connect(fd, ai->ai_addr, ai->ai_addrlen)) {
-			freeaddrinfo(ai);
-			return fd;
-		}
-		close(fd);
-		usleep(50000);
-	}
-	err(1, "connect to %s", peer);
-}
-
-static void tcp_exchange(int fd, const struct endpoint *mine, struct endpoint *theirs)
-{
-	if (send(fd, mine, sizeof(*mine), MSG_NOSIGNAL) != sizeof(*mine) ||
-		recv(fd, theirs, sizeof(*theirs), MSG_WAITALL) != sizeof(*theirs))
-		errx(1, "the other side has gone");
-}
-
-/* Both sides are ready when this returns. */
-static void tcp_barrier(int fd)
-{
-	char c = 0;
-
-	if (send(fd, &c, 1, MSG_NOSIGNAL) != 1 || recv(fd, &c, 1, MSG_WAITALL) != 1)
-		errx(1, "the other side has gone");
-}
-
-static bool tcp_ended(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	return poll(&p, 1, 0) > 0;
-}
 
 /* ---- verbs ---- */
 
 static uint32_t n_slots(const struct run *r)
 {
-	return r->opt.n_qp * DEPTH;
+	return r->opt.n_qp * r->opt.depth;
 }
 
 static void open_device(struct run *r)
@@ -154,7 +85,8 @@ static void open_device(struct run *r)
 	r->cq = ibv_create_cq(r->ctx, 2 * (int)n_slots(r), NULL, NULL, 0);
 	if (!r->pd || !r->cq)
 		err(1, "set up the device");
-	r->mr = ibv_reg_mr(r->pd, r->buffer, bytes, IBV_ACCESS_LOCAL_WRITE);
+	r->mr = ibv_reg_mr(r->pd, r->buffer, bytes,
+		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	if (!r->mr)
 		err(1, "register memory");
 }
@@ -166,12 +98,15 @@ static void create_qp(struct run *r, struct ibv_qp **qp)
 		.recv_cq = r->cq,
 		.qp_type = IBV_QPT_RC,
 		.sq_sig_all = 1,
-		.cap = {.max_send_wr = DEPTH,
-			.max_recv_wr = DEPTH,
+		.cap = {.max_send_wr = r->opt.depth,
+			.max_recv_wr = r->opt.depth,
 			.max_send_sge = 1,
-			.max_recv_sge = 1},
+			.max_recv_sge = 1,
+			.max_inline_data = INLINE_MAX},
 	};
-	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT, .port_num = PORT};
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
+		.port_num = PORT,
+		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
 	int mask = IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
 
 	*qp = ibv_create_qp(r->pd, &init);
@@ -208,29 +143,71 @@ static void connect_qp(
 		err(1, "connect a queue pair");
 }
 
-/* @slot: also its id; the slot's queue pair is slot / DEPTH */
-static void post_recv(struct run *r, uint64_t slot)
+/* Receive into @slot, all of one queue pair. A slot is also the id of its request, and
+ * slot / depth its queue pair.
+ */
+static void post_recvs(struct run *r, const uint64_t *slot, int n)
 {
-	struct ibv_sge sge = {.addr = (uintptr_t)(r->buffer + r->opt.size * (slot + 1)),
-		.length = r->opt.size,
-		.lkey = r->mr->lkey};
-	struct ibv_recv_wr wr = {.wr_id = slot, .sg_list = &sge, .num_sge = 1};
-	struct ibv_recv_wr *bad;
+	struct ibv_recv_wr wr[POLL_MAX], *bad;
+	struct ibv_sge sge[POLL_MAX];
 
-	if (ibv_post_recv(r->qp[slot / DEPTH], &wr, &bad))
+	for (int i = 0; i < n; i++) {
+		sge[i] = (struct ibv_sge){
+			.addr = (uintptr_t)(r->buffer + r->opt.size * (slot[i] + 1)),
+			.length = r->opt.size,
+			.lkey = r->mr->lkey};
+		wr[i] = (struct ibv_recv_wr){
+			.wr_id = slot[i], .sg_list = &sge[i], .num_sge = 1};
+		if (i)
+			wr[i - 1].next = &wr[i];
+	}
+	if (n && ibv_post_recv(r->qp[slot[0] / r->opt.depth], wr, &bad))
 		errx(1, "post a receive");
 }
 
-static void post_send(struct run *r, uint64_t slot)
+static void post_sends(struct run *r, const uint64_t *slot, int n)
 {
 	struct ibv_sge sge = {
 		.addr = (uintptr_t)r->buffer, .length = r->opt.size, .lkey = r->mr->lkey};
-	struct ibv_send_wr wr = {
-		.wr_id = slot, .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND};
-	struct ibv_send_wr *bad;
+	struct ibv_send_wr wr[POLL_MAX], *bad;
 
-	if (ibv_post_send(r->qp[slot / DEPTH], &wr, &bad))
+	for (int i = 0; i < n; i++) {
+		wr[i] = (struct ibv_send_wr){
+			.wr_id = slot[i],
+			.sg_list = &sge,
+			.num_sge = 1,
+			.opcode = r->opt.is_write ? IBV_WR_RDMA_WRITE : IBV_WR_SEND,
+			.send_flags = r->opt.size <= INLINE_MAX ? IBV_SEND_INLINE : 0,
+			.wr.rdma = {.remote_addr =
+					    r->peer.addr + r->opt.size * (slot[i] + 1),
+				.rkey = r->peer.rkey},
+		};
+		if (i)
+			wr[i - 1].next = &wr[i];
+	}
+	if (n && ibv_post_send(r->qp[slot[0] / r->opt.depth], wr, &bad))
 		errx(1, "post a send");
+}
+
+typedef void post_fn(struct run *r, const uint64_t *slot, int n);
+
+/* Post for all @slot, those of one queue pair that follow each other in one go. */
+static void post_grouped(struct run *r, post_fn *post, const uint64_t *slot, int n)
+{
+	int first = 0;
+
+	for (int i = 1; i <= n; i++) {
+		if (i < n && slot[i] / r->opt.depth == slot[first] / r->opt.depth)
+			continue;
+		post(r, slot + first, i - first);
+		first = i;
+	}
+}
+
+static void post_all(struct run *r, post_fn *post)
+{
+	for (uint64_t slot = 0; slot < n_slots(r); slot++)
+		post(r, &slot, 1);
 }
 
 static int poll_cq(struct run *r, struct ibv_wc *wc, int max)
@@ -245,7 +222,8 @@ static int poll_cq(struct run *r, struct ibv_wc *wc, int max)
 
 static void connect_all(struct run *r)
 {
-	struct endpoint mine = {.n_qp = r->opt.n_qp}, theirs;
+	struct endpoint mine = {
+		.n_qp = r->opt.n_qp, .rkey = r->mr->rkey, .addr = (uintptr_t)r->buffer};
 	struct ibv_port_attr port;
 
 	for (uint32_t i = 0; i < r->opt.n_qp; i++) {
@@ -256,36 +234,45 @@ static void connect_all(struct run *r)
 		ibv_query_port(r->ctx, PORT, &port))
 		err(1, "query the device");
 	mine.mtu = port.active_mtu;
-	tcp_exchange(r->tcp, &mine, &theirs);
-	if (theirs.n_qp != r->opt.n_qp)
-		errx(1, "the other side has %u queue pairs", theirs.n_qp);
+	pair_exchange(r->tcp, &mine, &r->peer, sizeof(mine));
+	if (r->peer.n_qp != r->opt.n_qp)
+		errx(1, "the other side has %u queue pairs", r->peer.n_qp);
 	for (uint32_t i = 0; i < r->opt.n_qp; i++)
-		connect_qp(r->qp[i], &theirs, theirs.qpn[i], MIN(mine.mtu, theirs.mtu));
-	for (uint32_t slot = 0; slot < n_slots(r); slot++)
-		post_recv(r, slot);
-	tcp_barrier(r->tcp);
+		connect_qp(
+			r->qp[i], &r->peer, r->peer.qpn[i], MIN(mine.mtu, r->peer.mtu));
+	post_all(r, post_recvs);
+	pair_barrier(r->tcp);
 }
 
 /* ---- the runs ---- */
 
+/* The slots of the receives among @wc. Return: how many */
+static int received(const struct ibv_wc *wc, int n, uint64_t *slot)
+{
+	int n_slot = 0;
+
+	for (int i = 0; i < n; i++)
+		if (wc[i].opcode == IBV_WC_RECV)
+			slot[n_slot++] = wc[i].wr_id;
+	return n_slot;
+}
+
 /* Receive until the client ends; with PINGPONG send one back for each. */
 static void serve(struct run *r)
 {
-	struct ibv_wc wc[32];
+	struct ibv_wc wc[POLL_MAX];
+	uint64_t slot[POLL_MAX];
 
 	for (unsigned int turn = 0;; turn++) {
-		int n = poll_cq(r, wc, 32);
+		int n = poll_cq(r, wc, POLL_MAX);
 
 		/* Looking at the socket costs a system call: not at every turn. */
-		if (!n && turn % 1024 == 0 && tcp_ended(r->tcp))
+		if (!n && turn % 1024 == 0 && pair_ended(r->tcp))
 			return;
-		for (int i = 0; i < n; i++) {
-			if (wc[i].opcode != IBV_WC_RECV)
-				continue;
-			post_recv(r, wc[i].wr_id);
-			if (r->opt.mode == PINGPONG)
-				post_send(r, 0);
-		}
+		n = received(wc, n, slot);
+		post_grouped(r, post_recvs, slot, n);
+		if (r->opt.mode == PINGPONG)
+			post_grouped(r, post_sends, slot, n);
 	}
 }
 
@@ -297,23 +284,27 @@ static uint64_t run_end(const struct run *r)
 static void run_throughput(struct run *r)
 {
 	uint64_t start = now_ns(), end = run_end(r), n_done = 0, in_flight = n_slots(r);
-	struct ibv_wc wc[32];
+	struct ibv_wc wc[POLL_MAX];
+	uint64_t slot[POLL_MAX];
+	double seconds;
 
-	for (uint32_t slot = 0; slot < n_slots(r); slot++)
-		post_send(r, slot);
+	post_all(r, post_sends);
 	while (in_flight) {
-		int n = poll_cq(r, wc, 32);
-		bool more = n && now_ns() < end;
+		int n = poll_cq(r, wc, POLL_MAX);
 
 		n_done += (uint64_t)n;
-		if (!more)
+		if (n && now_ns() >= end) {
 			in_flight -= (uint64_t)n;
-		for (int i = 0; more && i < n; i++)
-			post_send(r, wc[i].wr_id);
+			continue;
+		}
+		for (int i = 0; i < n; i++)
+			slot[i] = wc[i].wr_id;
+		post_grouped(r, post_sends, slot, n);
 	}
-	printf("{\"bytes\": %llu, \"seconds\": %.6f}\n",
-		(unsigned long long)(n_done * r->opt.size),
-		(double)(now_ns() - start) / (double)NSEC_PER_SEC);
+	seconds = (double)(now_ns() - start) / (double)NSEC_PER_SEC;
+	printf("{\"bytes\": %llu, \"messages\": %llu, \"seconds\": %.6f}\n",
+		(unsigned long long)(n_done * r->opt.size), (unsigned long long)n_done,
+		seconds);
 }
 
 static void await_answer(struct run *r)
@@ -324,15 +315,15 @@ static void await_answer(struct run *r)
 		while (!poll_cq(r, &wc, 1)) {
 		}
 	} while (wc.opcode != IBV_WC_RECV);
-	post_recv(r, wc.wr_id);
+	post_recvs(r, &wc.wr_id, 1);
 }
 
 static void run_pingpong(struct run *r)
 {
-	uint64_t start = now_ns(), end = run_end(r), now = start, n_done = 0;
+	uint64_t start = now_ns(), end = run_end(r), now = start, n_done = 0, slot = 0;
 
 	for (; now < end; n_done++) {
-		post_send(r, 0);
+		post_sends(r, &slot, 1);
 		await_answer(r);
 		now = now_ns();
 	}
@@ -345,6 +336,8 @@ static const struct option long_options[] = {
 	{"peer", required_argument, NULL, 'p'},
 	{"size", required_argument, NULL, 's'},
 	{"qps", required_argument, NULL, 'q'},
+	{"depth", required_argument, NULL, 'd'},
+	{"write", no_argument, NULL, 'w'},
 	{"seconds", required_argument, NULL, 't'},
 	{"pingpong", no_argument, NULL, 'P'},
 	{NULL, 0, NULL, 0},
@@ -353,14 +346,15 @@ static const struct option long_options[] = {
 static void usage(void)
 {
 	errx(2, "usage: verbs_bw --local ADDR [--peer ADDR] [--size BYTES] [--qps N] "
-		"[--seconds S] [--pingpong], the same on both sides");
+		"[--depth N] [--write] [--seconds S] [--pingpong], the same on both "
+		"sides");
 }
 
 static void parse(int argc, char **argv, struct options *opt)
 {
 	int c;
 
-	*opt = (struct options){.size = 65536, .n_qp = 1, .seconds = 3};
+	*opt = (struct options){.size = 65536, .n_qp = 1, .depth = DEPTH, .seconds = 3};
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
 		switch (c) {
 		case 'l':
@@ -375,6 +369,12 @@ static void parse(int argc, char **argv, struct options *opt)
 		case 'q':
 			opt->n_qp = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
+		case 'd':
+			opt->depth = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'w':
+			opt->is_write = true;
+			break;
 		case 't':
 			opt->seconds = strtod(optarg, NULL);
 			break;
@@ -385,7 +385,9 @@ static void parse(int argc, char **argv, struct options *opt)
 			usage();
 		}
 	if (!opt->local || optind != argc || opt->n_qp < 1 || opt->n_qp > QPS_MAX ||
-		opt->size < 1 || opt->size > 1u << 24)
+		opt->depth < 1 || opt->depth > DEPTH_MAX ||
+		(opt->is_write && opt->mode == PINGPONG) || opt->size < 1 ||
+		opt->size > 1u << 24)
 		usage();
 }
 
@@ -395,7 +397,7 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &r.opt);
 	open_device(&r);
-	r.tcp = r.opt.peer ? tcp_connect(r.opt.peer) : tcp_accept(r.opt.local);
+	r.tcp = pair_open(r.opt.local, r.opt.peer);
 	connect_all(&r);
 	if (!r.opt.peer)
 		serve(&r);
