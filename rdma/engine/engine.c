@@ -2,6 +2,8 @@
 #include "engine.h"
 #include "engine_priv.h"
 
+#include "lib/util.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +22,6 @@ int engine_create(struct engine **out)
 	if (rc)
 		goto err_mrs;
 	TAILQ_INIT(&e->ready);
-	TAILQ_INIT(&e->timers);
-	e->deadline_ns = ENGINE_NO_DEADLINE;
 	*out = e;
 	return 0;
 
@@ -59,46 +59,22 @@ void engine_schedule(struct qp *qp)
 	TAILQ_INSERT_TAIL(&qp->engine->ready, qp, ready_entry);
 }
 
-/* Deadlines that move later are not told to the engine: engine_expire() looks again. */
-void engine_arm(struct qp *qp, uint64_t deadline_ns)
+void engine_arm(struct qp *qp, uint64_t due_ns)
 {
-	struct engine *e = qp->engine;
-
-	qp->req.deadline_ns = deadline_ns;
-	if (!deadline_ns)
-		return;
-	if (!qp->has_timer) {
-		qp->has_timer = true;
-		TAILQ_INSERT_TAIL(&e->timers, qp, timer_entry);
-	}
-	if (deadline_ns < e->deadline_ns)
-		e->deadline_ns = deadline_ns;
+	timer_set(&qp->engine->timers, &qp->req.timer, due_ns);
 }
 
 uint64_t engine_deadline(const struct engine *e)
 {
-	return e->deadline_ns;
+	return timers_deadline(&e->timers);
 }
 
 void engine_expire(struct engine *e, uint64_t now_ns)
 {
-	struct qp *qp, *next;
+	struct timer *t;
 
-	if (now_ns < e->deadline_ns)
-		return;
-
-	e->deadline_ns = ENGINE_NO_DEADLINE;
-	for (qp = TAILQ_FIRST(&e->timers); qp; qp = next) {
-		next = TAILQ_NEXT(qp, timer_entry);
-		if (qp->req.deadline_ns && qp->req.deadline_ns <= now_ns)
-			requester_timeout(qp, now_ns);
-		if (!qp->req.deadline_ns) {
-			qp->has_timer = false;
-			TAILQ_REMOVE(&e->timers, qp, timer_entry);
-		} else if (qp->req.deadline_ns < e->deadline_ns) {
-			e->deadline_ns = qp->req.deadline_ns;
-		}
-	}
+	while ((t = timers_take(&e->timers, now_ns)))
+		requester_timeout(container_of(t, struct qp, req.timer), now_ns);
 }
 
 static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)

@@ -23,6 +23,7 @@
 #include "cq.h"
 #include "mr.h"
 #include "rq.h"
+#include "timers.h"
 #include "rdma/io/link.h"
 
 #define ENGINE_QP_MAX	   (1u << 16)
@@ -31,7 +32,7 @@
 #define ENGINE_SGE_MAX	   32
 #define ENGINE_RD_MAX	   16u /* READs and atomics under way, each way (max_rd_atomic) */
 #define ENGINE_INLINE_MAX  512
-#define ENGINE_NO_DEADLINE UINT64_MAX
+#define ENGINE_NO_DEADLINE TIMERS_NONE
 
 /* Every counter of an engine: what it is called and what it counts (docs/counters.md). */
 #define ENGINE_COUNTERS(X)     \

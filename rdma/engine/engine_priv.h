@@ -14,6 +14,7 @@
 #include "idtable.h"
 #include "qp.h"
 #include "sge.h"
+#include "timers.h"
 #include "rdma/wire/psn.h"
 
 /* One queue pair's share of a burst, so that a long message can't starve the others. */
@@ -84,10 +85,10 @@ struct requester {
 	bool in_repair; /* the answer to repair_psn was lost and asked for again */
 	uint32_t repair_psn;
 	bool tell_drained; /* SQD was asked to raise an event when all is acknowledged */
-	bool rnr_wait;	   /* silent until deadline_ns */
+	bool rnr_wait;	   /* silent until the timer goes off */
 	uint8_t retry_left;
 	uint8_t rnr_left;
-	uint64_t deadline_ns; /* 0: nothing to wait for */
+	struct timer timer; /* of an ACK, or of rnr_wait */
 };
 
 /* One READ or atomic that a peer asked for. */
@@ -142,27 +143,25 @@ struct qp {
 	struct requester req;
 	struct responder resp;
 
-	bool is_ready;	/* on engine->ready */
-	bool has_timer; /* on engine->timers */
+	bool is_ready; /* on engine->ready */
 	TAILQ_ENTRY(qp) ready_entry;
-	TAILQ_ENTRY(qp) timer_entry;
 };
 
 TAILQ_HEAD(qp_list, qp);
 
 struct engine {
 	struct mr_table *mrs;
-	struct idtable qps;    /* by QPN */
-	struct qp_list ready;  /* may have something to send */
-	struct qp_list timers; /* deadline_ns may be set */
+	struct idtable qps;   /* by QPN */
+	struct qp_list ready; /* may have something to send */
+	struct timers timers; /* the requesters' */
 	uint64_t n_bursts;
-	uint64_t deadline_ns; /* no timer is due before */
 	struct engine_stats stats;
 };
 
 /* engine.c */
 void engine_schedule(struct qp *qp);
-void engine_arm(struct qp *qp, uint64_t deadline_ns);
+/* Let requester_timeout() be called at @due_ns, or not at all (0). */
+void engine_arm(struct qp *qp, uint64_t due_ns);
 /* Add a packet to @burst, to @dgid; NULL if it is full. */
 struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	const struct wire_packet *pkt, const uint8_t dgid[16]);

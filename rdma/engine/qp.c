@@ -358,8 +358,7 @@ void qp_destroy(struct qp *qp)
 	e = qp->engine;
 	if (qp->is_ready)
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
-	if (qp->has_timer)
-		TAILQ_REMOVE(&e->timers, qp, timer_entry);
+	timer_remove(&e->timers, &qp->req.timer);
 	idtable_remove(&e->qps, qp->qpn);
 	cq_purge(qp->config.send_cq, qp->qpn);
 	cq_purge(qp->config.recv_cq, qp->qpn);

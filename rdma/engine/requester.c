@@ -452,7 +452,7 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 			requester_fail(qp, req->cur, IBV_WC_LOC_PROT_ERR);
 			return false;
 		}
-		if (!req->deadline_ns)
+		if (!req->timer.due_ns)
 			requester_await_ack(qp, now_ns);
 	}
 	return false;
