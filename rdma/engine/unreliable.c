@@ -5,6 +5,8 @@
  */
 #include "engine_priv.h"
 
+#include "rdma/wire/gid.h"
+
 #include <string.h>
 
 #define GRH_SIZE 40
@@ -64,13 +66,6 @@ static uint16_t ip_checksum(const uint8_t *hdr)
 	return (uint16_t) ~(sum + (sum >> 16));
 }
 
-static bool came_by_ipv4(const struct link_rx *rx)
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-
-	return !memcmp(rx->sgid, mapped, sizeof(mapped));
-}
-
 /*
  * What stands in front of a datagram's data: the IPv6 header, or 20 zero bytes and the
  * IPv4 header (annex A17.4.5.2). Its source and destination are as received; the rest is
@@ -112,7 +107,7 @@ static void input_ud(struct qp *qp, const struct wire_packet *pkt, uint32_t flag
 {
 	struct responder *resp = &qp->resp;
 	struct engine_stats *stats = &qp->engine->stats;
-	bool is_ipv4 = came_by_ipv4(rx);
+	bool is_ipv4 = gid_is_ipv4(rx->sgid);
 	enum ibv_wc_status status;
 	uint8_t grh[GRH_SIZE];
 

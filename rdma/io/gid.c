@@ -6,8 +6,6 @@
 #include <net/if.h>
 #include <string.h>
 
-#include "rdma/wire/icrc.h"
-
 static void gid_from_ipv4(const void *addr, uint8_t gid[16])
 {
 	memset(gid, 0, 10);
@@ -75,7 +73,8 @@ socklen_t gid_to_sockaddr(
 	out->in6.sin6_family = AF_INET6;
 	out->in6.sin6_port = htons(port);
 	memcpy(&out->in6.sin6_addr, gid, 16);
-	if (IN6_IS_ADDR_LINKLOCAL(&out->in6.sin6_addr))
+	if (IN6_IS_ADDR_LINKLOCAL(&out->in6.sin6_addr) ||
+		IN6_IS_ADDR_MC_LINKLOCAL(&out->in6.sin6_addr))
 		out->in6.sin6_scope_id = scope;
 	return sizeof(out->in6);
 }

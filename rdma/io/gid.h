@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "rdma/wire/gid.h"
+
 union gid_sockaddr {
 	struct sockaddr sa;
 	struct sockaddr_in in;
@@ -28,7 +30,7 @@ int gid_parse(const char *text, uint8_t gid[16], uint32_t *scope);
 int gid_from_sockaddr(const struct sockaddr *sa, uint8_t gid[16]);
 
 /** gid_to_sockaddr() - the socket address of a GID
- * @scope: interface index for link-local addresses
+ * @scope: interface index for link-local addresses and groups
  * @port:  host order
  * Return: the address's size
  */

@@ -80,7 +80,19 @@ struct link_ops {
 	 * handed over already. @fd is to be waited for level-triggered.
 	 */
 	int (*recv)(struct link *link, struct link_rx *pkts, int max);
-	/** close() - free the link. */
+	/** join(), leave() - take part in a multicast group, or no longer. What anybody
+	 * sends to it, this link included, then comes out of recv() with the group as
+	 * its dgid. Packets can be sent to a group without this.
+	 *
+	 * No thread may receive meanwhile. join() may change @fd: a thread that waits for
+	 * the old one is to be woken.
+	 * @gid: 224.0.0.0/4 as ::ffff:a.b.c.d, or ff00::/8; joined at most once
+	 * Return: 0, -EINVAL (no group, or of the other IP version than the link's),
+	 *         -ENOMEM, or as the kernel says
+	 */
+	int (*join)(struct link *link, const uint8_t gid[16]);
+	void (*leave)(struct link *link, const uint8_t gid[16]);
+	/** close() - free the link, which leaves all groups. */
 	void (*close)(struct link *link);
 };
 
@@ -90,7 +102,7 @@ struct link {
 	uint8_t gid[16]; /* own address */
 	uint32_t ip_mtu; /* of the interface, bytes, IP header included */
 	char ifname[16];
-	int fd; /* readable when recv() may give packets; -1 if there is none */
+	_Atomic int fd; /* readable when recv() may give packets; -1 if there is none */
 };
 
 static inline void link_close(struct link *link)

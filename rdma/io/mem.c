@@ -16,16 +16,19 @@
 
 #include "lib/util.h"
 #include "link_priv.h"
+#include "rdma/wire/gid.h"
 
 #define PPM	      1000000
 #define HOLD_BACK_MAX 8
 #define MEM_SPORT     0xc000
+#define MEM_GROUPS    16
 
 struct mem_packet {
 	struct mem_packet *next;
 	uint32_t behind; /* held back: later packets still to let pass */
 	uint32_t size;	 /* BTH to ICRC inclusive */
 	uint8_t src_gid[16];
+	uint8_t dst_gid[16];
 	uint8_t data[];
 };
 
@@ -39,9 +42,10 @@ struct mem_end {
 	struct link link; /* first, as ops get a pointer to it */
 	struct mem_wire *wire;
 	int index;
-	struct mem_queue queue;	 /* to be received here */
-	struct mem_queue held;	 /* held back on the way here */
-	struct mem_queue loaned; /* handed out by the last recv() */
+	struct mem_queue queue;	       /* to be received here */
+	struct mem_queue held;	       /* held back on the way here */
+	struct mem_queue loaned;       /* handed out by the last recv() */
+	uint8_t group[MEM_GROUPS][16]; /* joined; zero where there is none */
 	bool open;
 };
 
@@ -116,7 +120,8 @@ static struct wire_flow mem_flow(const uint8_t src[16], const uint8_t dst[16])
 	return flow;
 }
 
-static struct mem_packet *packet_alloc(const uint8_t src_gid[16], size_t size)
+static struct mem_packet *packet_alloc(
+	const uint8_t src_gid[16], const uint8_t dst_gid[16], size_t size)
 {
 	struct mem_packet *pkt = malloc(sizeof(*pkt) + size);
 
@@ -125,13 +130,14 @@ static struct mem_packet *packet_alloc(const uint8_t src_gid[16], size_t size)
 	pkt->behind = 0;
 	pkt->size = (uint32_t)size;
 	memcpy(pkt->src_gid, src_gid, sizeof(pkt->src_gid));
+	memcpy(pkt->dst_gid, dst_gid, sizeof(pkt->dst_gid));
 	return pkt;
 }
 
 static struct mem_packet *packet_gather(
 	struct mem_end *from, const struct link_burst *burst, const struct link_tx *tx)
 {
-	struct mem_packet *pkt = packet_alloc(from->link.gid, link_tx_size(tx));
+	struct mem_packet *pkt = packet_alloc(from->link.gid, tx->dgid, link_tx_size(tx));
 	struct wire_flow flow = mem_flow(from->link.gid, tx->dgid);
 	uint8_t *p;
 
@@ -178,7 +184,7 @@ static void wire_hold_or_deliver(struct mem_end *to, struct mem_packet *pkt)
 
 static void wire_duplicate(struct mem_end *to, const struct mem_packet *pkt)
 {
-	struct mem_packet *copy = packet_alloc(pkt->src_gid, pkt->size);
+	struct mem_packet *copy = packet_alloc(pkt->src_gid, pkt->dst_gid, pkt->size);
 
 	if (!copy)
 		return;
@@ -216,38 +222,79 @@ static void wire_carry(struct mem_end *from, struct mem_end *to, struct mem_pack
 	wire_hold_or_deliver(to, pkt);
 }
 
-static struct mem_end *mem_end_by_gid(struct mem_wire *wire, const uint8_t gid[16])
+static uint8_t *mem_group(struct mem_end *end, const uint8_t gid[16])
 {
-	for (int i = 0; i < 2; i++) {
-		if (!memcmp(wire->end[i].link.gid, gid, 16))
-			return &wire->end[i];
+	for (int i = 0; i < MEM_GROUPS; i++) {
+		if (!memcmp(end->group[i], gid, 16))
+			return end->group[i];
 	}
 	return NULL;
 }
 
-static void mem_send(struct link *link, const struct link_burst *burst)
+static bool mem_listens(struct mem_end *end, const uint8_t gid[16])
 {
-	struct mem_end *from = mem_end(link);
+	if (gid_is_multicast(gid))
+		return mem_group(end, gid) != NULL;
+	return !memcmp(end->link.gid, gid, 16);
+}
 
-	for (int i = 0; i < burst->n_pkts; i++) {
-		const struct link_tx *tx = &burst->pkt[i];
-		struct mem_end *to = mem_end_by_gid(from->wire, tx->dgid);
-		struct mem_packet *pkt = to ? packet_gather(from, burst, tx) : NULL;
+static void mem_send_one(
+	struct mem_end *from, const struct link_burst *burst, const struct link_tx *tx)
+{
+	struct link_stats *stats = &from->link.stats;
+	bool sent = gid_is_multicast(tx->dgid);
 
-		if (!pkt) {
-			link->stats.tx_failed++;
+	for (int i = 0; i < 2; i++) {
+		struct mem_end *to = &from->wire->end[i];
+		struct mem_packet *pkt;
+
+		if (!mem_listens(to, tx->dgid))
 			continue;
-		}
-		link->stats.tx_packets++;
-		link->stats.tx_bytes += pkt->size;
+		pkt = packet_gather(from, burst, tx);
+		if (!pkt)
+			continue;
+		sent = true;
 		wire_carry(from, to, pkt);
 	}
+	if (!sent) {
+		stats->tx_failed++;
+		return;
+	}
+	stats->tx_packets++;
+	stats->tx_bytes += link_tx_size(tx);
+}
+
+static void mem_send(struct link *link, const struct link_burst *burst)
+{
+	for (int i = 0; i < burst->n_pkts; i++)
+		mem_send_one(mem_end(link), burst, &burst->pkt[i]);
+}
+
+static int mem_join(struct link *link, const uint8_t gid[16])
+{
+	static const uint8_t none[16];
+	uint8_t *group = mem_group(mem_end(link), none);
+
+	if (!gid_is_multicast(gid) || gid_is_ipv4(gid) != gid_is_ipv4(link->gid))
+		return -EINVAL;
+	if (!group)
+		return -ENOMEM;
+	memcpy(group, gid, 16);
+	return 0;
+}
+
+static void mem_leave(struct link *link, const uint8_t gid[16])
+{
+	uint8_t *group = mem_group(mem_end(link), gid);
+
+	if (group)
+		memset(group, 0, 16);
 }
 
 /* Judge a packet as a device would. true: pass it on. */
 static bool mem_check(struct mem_end *end, const struct mem_packet *pkt)
 {
-	struct wire_flow flow = mem_flow(pkt->src_gid, end->link.gid);
+	struct wire_flow flow = mem_flow(pkt->src_gid, pkt->dst_gid);
 
 	if (pkt->size < WIRE_BTH_SIZE + WIRE_ICRC_SIZE) {
 		end->link.stats.rx_runt++;
@@ -281,7 +328,7 @@ static int mem_recv(struct link *link, struct link_rx *pkts, int max)
 		pkts[n] = (struct link_rx){
 			.data = pkt->data, .len = pkt->size - WIRE_ICRC_SIZE};
 		memcpy(pkts[n].sgid, pkt->src_gid, 16);
-		memcpy(pkts[n].dgid, link->gid, 16);
+		memcpy(pkts[n].dgid, pkt->dst_gid, 16);
 		n++;
 	}
 	return n;
@@ -303,6 +350,8 @@ static void mem_close(struct link *link)
 static const struct link_ops mem_ops = {
 	.send = mem_send,
 	.recv = mem_recv,
+	.join = mem_join,
+	.leave = mem_leave,
 	.close = mem_close,
 };
 
@@ -362,7 +411,8 @@ int link_mem_inject(struct link *to, const void *data, uint32_t len)
 {
 	struct mem_end *end = mem_end(to);
 	const uint8_t *peer_gid = end->wire->end[!end->index].link.gid;
-	struct mem_packet *pkt = packet_alloc(peer_gid, (size_t)len + WIRE_ICRC_SIZE);
+	struct mem_packet *pkt =
+		packet_alloc(peer_gid, to->gid, (size_t)len + WIRE_ICRC_SIZE);
 	struct wire_flow flow = mem_flow(peer_gid, to->gid);
 
 	if (!pkt)

@@ -80,7 +80,7 @@ static int interface_mtu(struct link_udp *udp, int fd)
 	return 0;
 }
 
-static int option_set(int fd, int level, int name, int value)
+int udp_option_set(int fd, int level, int name, int value)
 {
 	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
@@ -88,11 +88,11 @@ static int option_set(int fd, int level, int name, int value)
 /* As much as the caller's privileges allow: beyond the limit, or up to it. */
 static void buffer_grow(int fd, int force, int plain)
 {
-	if (option_set(fd, SOL_SOCKET, force, SOCKET_BUFFER) < 0)
-		option_set(fd, SOL_SOCKET, plain, SOCKET_BUFFER);
+	if (udp_option_set(fd, SOL_SOCKET, force, SOCKET_BUFFER) < 0)
+		udp_option_set(fd, SOL_SOCKET, plain, SOCKET_BUFFER);
 }
 
-static int socket_open(const struct link_udp *udp)
+int udp_socket_open(const struct link_udp *udp)
 {
 	int fd = socket(udp->is_ipv4 ? AF_INET : AF_INET6,
 		SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
@@ -100,52 +100,67 @@ static int socket_open(const struct link_udp *udp)
 	return fd < 0 ? -errno : fd;
 }
 
-static int socket_bind(const struct link_udp *udp, int fd, uint16_t port)
+int udp_socket_bind(
+	const struct link_udp *udp, int fd, const uint8_t gid[16], uint16_t port)
 {
 	union gid_sockaddr addr;
-	socklen_t size = gid_to_sockaddr(udp->link.gid, udp->scope, port, &addr);
+	socklen_t size = gid_to_sockaddr(gid, udp->scope, port, &addr);
 
 	return bind(fd, &addr.sa, size) < 0 ? -errno : 0;
 }
 
-static int rx_options(const struct link_udp *udp, int fd)
+int udp_rx_options(const struct link_udp *udp, int fd)
 {
 	int err;
 
 	buffer_grow(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-	err = option_set(fd, SOL_UDP, UDP_GRO, 1);
+	err = udp_option_set(fd, SOL_UDP, UDP_GRO, 1);
 	if (!err)
-		err = option_set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+		err = udp_option_set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
 	if (err)
 		return err;
 	if (udp->is_ipv4)
-		return option_set(fd, IPPROTO_IP, IP_RECVTOS, 1);
+		return udp_option_set(fd, IPPROTO_IP, IP_RECVTOS, 1);
 	/* RoCE NICs leave the UDP checksum out, as the ICRC covers more; over IPv6 the
 	 * kernel drops such packets unless told not to.
 	 */
-	err = option_set(fd, SOL_UDP, UDP_NO_CHECK6_RX, 1);
-	return err ? err : option_set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+	err = udp_option_set(fd, SOL_UDP, UDP_NO_CHECK6_RX, 1);
+	return err ? err : udp_option_set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 }
 
 static int rx_open(struct link_udp *udp)
 {
-	int fd = socket_open(udp), err;
+	int fd = udp_socket_open(udp), err;
 
 	if (fd < 0)
 		return fd;
-	udp->rx.fd = fd;
+	udp->rx.own.fd = fd;
+	memcpy(udp->rx.own.gid, udp->link.gid, sizeof(udp->rx.own.gid));
 	udp->link.fd = fd;
-	err = rx_options(udp, fd);
+	err = udp_rx_options(udp, fd);
 	if (!err)
 		err = interface_mtu(udp, fd);
 	if (!err)
-		err = socket_bind(udp, fd, WIRE_UDP_PORT);
+		err = udp_socket_bind(udp, fd, udp->link.gid, WIRE_UDP_PORT);
 	if (err)
 		return err;
 
 	udp->rx.data = aligned_alloc(4096, UDP_RX_BUFFERS * UDP_BUFFER_SIZE);
 	if (!udp->rx.data)
 		return -ENOMEM;
+	return 0;
+}
+
+/* Packets to groups leave by the link's interface, whatever the routes say. */
+static int tx_group_options(const struct link_udp *udp, int fd)
+{
+	struct ip_mreqn via = {.imr_ifindex = (int)udp->scope};
+
+	if (!udp->is_ipv4)
+		return udp_option_set(
+			fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)udp->scope);
+	if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &via, sizeof(via)) < 0)
+		return -errno;
 	return 0;
 }
 
@@ -168,14 +183,18 @@ static int tx_options(const struct link_udp *udp, int fd)
 	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
 		return -errno;
 	if (udp->is_ipv4)
-		return option_set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
-	err = option_set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
-	return err ? err : option_set(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+		err = udp_option_set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+	else
+		err = udp_option_set(
+			fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+	if (!err && !udp->is_ipv4)
+		err = udp_option_set(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+	return err ? err : tx_group_options(udp, fd);
 }
 
 static int tx_socket_open(struct link_udp *udp, struct udp_tx_socket *sock)
 {
-	int fd = socket_open(udp), err;
+	int fd = udp_socket_open(udp), err;
 
 	if (fd < 0)
 		return fd;
@@ -185,7 +204,7 @@ static int tx_socket_open(struct link_udp *udp, struct udp_tx_socket *sock)
 		return err;
 	for (int i = 0; i < SPORT_ATTEMPTS; i++) {
 		sock->port = (uint16_t)(SPORT_BASE | (random_u32() & SPORT_MASK));
-		err = socket_bind(udp, fd, sock->port);
+		err = udp_socket_bind(udp, fd, udp->link.gid, sock->port);
 		if (err != -EADDRINUSE)
 			break;
 	}
@@ -200,8 +219,9 @@ static void link_udp_close(struct link *link)
 		if (udp->tx.socket[i].fd >= 0)
 			close(udp->tx.socket[i].fd);
 	}
-	if (udp->rx.fd >= 0)
-		close(udp->rx.fd);
+	udp_groups_close(udp);
+	if (udp->rx.own.fd >= 0)
+		close(udp->rx.own.fd);
 	free(udp->rx.data);
 	free(udp);
 }
@@ -209,6 +229,8 @@ static void link_udp_close(struct link *link)
 static const struct link_ops link_udp_ops = {
 	.send = link_udp_send,
 	.recv = link_udp_recv,
+	.join = link_udp_join,
+	.leave = link_udp_leave,
 	.close = link_udp_close,
 };
 
@@ -219,7 +241,8 @@ static struct link_udp *link_udp_alloc(void)
 	if (!udp)
 		return NULL;
 	udp->link.ops = &link_udp_ops;
-	udp->rx.fd = -1;
+	udp->rx.own.fd = -1;
+	udp->rx.epoll_fd = -1;
 	udp->tx.run_max = UDP_RUN_MAX_PKTS;
 	for (int i = 0; i < UDP_TX_SOCKETS; i++)
 		udp->tx.socket[i].fd = -1;

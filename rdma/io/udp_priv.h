@@ -48,6 +48,14 @@ struct udp_tx {
 	int run_max; /* packets in a message: 1 once the kernel has refused GSO */
 };
 
+/* Where packets come in: the link's own socket, or that of a group (udp_group.c). */
+struct udp_rx_socket {
+	struct udp_rx_socket *next;
+	int fd;
+	uint8_t gid[16];       /* what it is bound to */
+	uint32_t kernel_drops; /* the socket's counter as last seen */
+};
+
 struct udp_rx_buffer {
 	union gid_sockaddr from;
 	/* GRO's segment size, the count of drops, TOS or traffic class */
@@ -61,10 +69,12 @@ struct udp_rx_buffer {
 };
 
 struct udp_rx {
-	int fd;
-	int n_filled;	       /* buffers that the last receive filled */
-	int current;	       /* the one being handed out */
-	uint32_t kernel_drops; /* the socket's counter as last seen */
+	struct udp_rx_socket own;
+	struct udp_rx_socket *groups;
+	int epoll_fd;	  /* of all of them; -1 as long as there was no group */
+	int n_filled;	  /* buffers that the last receive filled */
+	int current;	  /* the one being handed out */
+	uint8_t dgid[16]; /* of the packets in them */
 	struct mmsghdr msg[UDP_RX_BUFFERS];
 	struct iovec iov[UDP_RX_BUFFERS];
 	struct udp_rx_buffer buffer[UDP_RX_BUFFERS];
@@ -73,7 +83,7 @@ struct udp_rx {
 
 struct link_udp {
 	struct link link; /* first, as ops get a pointer to it */
-	uint32_t scope;	  /* interface index for link-local addresses */
+	uint32_t scope;	  /* index of the interface */
 	bool is_ipv4;
 	struct udp_tx tx;
 	struct udp_rx rx;
@@ -86,5 +96,19 @@ static inline struct link_udp *link_udp(struct link *link)
 
 void link_udp_send(struct link *link, const struct link_burst *burst);
 int link_udp_recv(struct link *link, struct link_rx *pkts, int max);
+
+/* udp.c; 0 or negative errno */
+int udp_option_set(int fd, int level, int name, int value);
+int udp_socket_open(const struct link_udp *udp);
+int udp_socket_bind(
+	const struct link_udp *udp, int fd, const uint8_t gid[16], uint16_t port);
+int udp_rx_options(const struct link_udp *udp, int fd);
+
+/* udp_group.c */
+int link_udp_join(struct link *link, const uint8_t gid[16]);
+void link_udp_leave(struct link *link, const uint8_t gid[16]);
+void udp_groups_close(struct link_udp *udp);
+/* The socket to receive from, or NULL: none has a packet. */
+struct udp_rx_socket *udp_socket_ready(struct link_udp *udp);
 
 #endif

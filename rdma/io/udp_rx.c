@@ -33,8 +33,8 @@ static void slots_reset(struct udp_rx *rx)
 	}
 }
 
-static void control_read(
-	struct link_udp *udp, struct udp_rx_buffer *buf, const struct cmsghdr *cmsg)
+static void control_read(struct link_udp *udp, struct udp_rx_socket *sock,
+	struct udp_rx_buffer *buf, const struct cmsghdr *cmsg)
 {
 	int value = 0; /* TOS comes as a byte, the others as 32 bits */
 
@@ -43,16 +43,16 @@ static void control_read(
 		buf->segment = (uint32_t)value;
 	} else if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SO_RXQ_OVFL) {
 		/* a counter of 32 bits that never goes back, but wraps */
-		udp->link.stats.rx_overflow += (uint32_t)value - udp->rx.kernel_drops;
-		udp->rx.kernel_drops = (uint32_t)value;
+		udp->link.stats.rx_overflow += (uint32_t)value - sock->kernel_drops;
+		sock->kernel_drops = (uint32_t)value;
 	} else if ((cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_TOS) ||
 		   (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_TCLASS)) {
 		buf->ecn = (uint8_t)(value & IP_ECN_MASK);
 	}
 }
 
-static void slot_read(
-	struct link_udp *udp, struct mmsghdr *msg, struct udp_rx_buffer *buf)
+static void slot_read(struct link_udp *udp, struct udp_rx_socket *sock,
+	struct mmsghdr *msg, struct udp_rx_buffer *buf)
 {
 	struct msghdr *hdr = &msg->msg_hdr;
 
@@ -61,7 +61,7 @@ static void slot_read(
 	buf->consumed = 0;
 	buf->ecn = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c))
-		control_read(udp, buf, c);
+		control_read(udp, sock, buf, c);
 	if (buf->segment == 0)
 		buf->segment = buf->size;
 
@@ -80,17 +80,22 @@ static void slot_read(
 /* Receive into all buffers, none of which is in use any more. */
 static void buffers_fill(struct link_udp *udp)
 {
+	struct udp_rx_socket *sock = udp_socket_ready(udp);
 	struct udp_rx *rx = &udp->rx;
 	int n;
 
+	rx->n_filled = 0;
+	rx->current = 0;
+	if (!sock)
+		return;
 	slots_reset(rx);
-	n = recvmmsg(rx->fd, rx->msg, UDP_RX_BUFFERS, MSG_DONTWAIT, NULL);
+	n = recvmmsg(sock->fd, rx->msg, UDP_RX_BUFFERS, MSG_DONTWAIT, NULL);
 	udp->link.stats.rx_syscalls++;
 	/* Nothing there, or an error that an ICMP message left: no packet either way. */
 	rx->n_filled = MAX(n, 0);
-	rx->current = 0;
+	memcpy(rx->dgid, sock->gid, sizeof(rx->dgid));
 	for (int i = 0; i < rx->n_filled; i++)
-		slot_read(udp, &rx->msg[i], &rx->buffer[i]);
+		slot_read(udp, sock, &rx->msg[i], &rx->buffer[i]);
 }
 
 /* Check a packet as far as its IP header is known. true: pass it on. */
@@ -111,7 +116,7 @@ static bool packet_check(struct link_udp *udp, const struct udp_rx_buffer *buf,
 		return true;
 	}
 	memcpy(flow.src, buf->gid, sizeof(flow.src));
-	memcpy(flow.dst, udp->link.gid, sizeof(flow.dst));
+	memcpy(flow.dst, udp->rx.dgid, sizeof(flow.dst));
 	if (!link_icrc_ok(&flow, 0, data, size)) {
 		stats->rx_bad_icrc++;
 		return false;
@@ -137,7 +142,7 @@ static int buffer_drain(struct link_udp *udp, struct link_rx *pkts, int max)
 		pkts[n].len = size - WIRE_ICRC_SIZE;
 		pkts[n].ecn = buf->ecn;
 		memcpy(pkts[n].sgid, buf->gid, sizeof(pkts[n].sgid));
-		memcpy(pkts[n].dgid, udp->link.gid, sizeof(pkts[n].dgid));
+		memcpy(pkts[n].dgid, udp->rx.dgid, sizeof(pkts[n].dgid));
 		n++;
 	}
 	return n;

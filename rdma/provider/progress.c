@@ -131,7 +131,7 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 	struct pollfd fds[] = {
 		{.fd = dev->wake_fd, .events = POLLIN},
 		{.fd = dev->port_fd, .events = POLLIN},
-		{.fd = dev->link->fd, .events = POLLIN},
+		{.fd = atomic_load(&dev->link->fd), .events = POLLIN},
 	};
 	uint64_t now = now_ns();
 	struct timespec ts, *timeout = NULL;

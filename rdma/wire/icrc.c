@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "be.h"
+#include "gid.h"
 #include "packet.h"
 
 /* The finished CRC of the eight bytes 0xff that stand for the masked LRH. The raw
@@ -27,13 +28,6 @@
 #define UDP_SIZE  8
 #define IPV4_DF	  0x4000
 #define PROTO_UDP 17
-
-int gid_is_ipv4(const uint8_t gid[16])
-{
-	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-
-	return !memcmp(gid, prefix, sizeof(prefix));
-}
 
 static uint8_t *ipv4_put(
 	uint8_t *p, const struct wire_flow *flow, uint16_t id, size_t udp_payload_len)

@@ -23,9 +23,6 @@ struct wire_flow {
 	uint16_t dport; /* UDP destination port, host order */
 };
 
-/** gid_is_ipv4() - is this GID an IPv4-mapped address? */
-int gid_is_ipv4(const uint8_t gid[16]);
-
 /** icrc_begin() - the CRC's state after IP, UDP and BTH
  * @flow:    borrowed
  * @ip_id:   the IPv4 identification that the packet will carry or carried, host

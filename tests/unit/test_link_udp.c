@@ -7,7 +7,9 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -26,7 +28,6 @@
 #include "lib/util.h"
 #include "rdma/io/gid.h"
 #include "rdma/io/udp.h"
-#include "rdma/wire/icrc.h"
 
 #define SKIPPED	    77
 #define ARRIVAL_MS  10000 /* for packets that are on their way; never reached */
@@ -423,6 +424,136 @@ static void test_overflow(void **state)
 	pair_close(&pair);
 }
 
+/* One packet from @link to a group, or to another link. */
+static void send_one(struct link *link, const uint8_t dgid[16])
+{
+	sample_clear();
+	sample_add(link, WIRE_SEND_ONLY, 100, 1, 0);
+	memcpy(sample.burst.pkt[0].dgid, dgid, 16);
+	link->ops->send(link, &sample.burst);
+	assert_int_equal(link->stats.tx_failed, 0);
+}
+
+/* The sample is what comes next. */
+static void assert_arrives(struct link *from, struct link *to, const uint8_t dgid[16])
+{
+	struct link_rx rx;
+
+	wait_readable(to);
+	assert_int_equal(to->ops->recv(to, &rx, 1), 1);
+	assert_int_equal(rx.len, sample.size[0]);
+	assert_memory_equal(rx.data, sample.expected[0], rx.len);
+	assert_memory_equal(rx.sgid, from->gid, 16);
+	assert_memory_equal(rx.dgid, dgid, 16);
+}
+
+/* Who is a member gets what is sent to the group, the sender too; others do not, as the
+ * packet shows that is sent to them afterwards.
+ */
+static void group_traffic(
+	const char *addr0, const char *addr1, const char *group1, const char *group2)
+{
+	struct pair pair = {.addr = {addr0, addr1}};
+	struct link *a, *b;
+	uint8_t gid[2][16];
+	uint32_t scope;
+
+	pair_open(&pair);
+	a = pair.link[0];
+	b = pair.link[1];
+	gid_parse(group1, gid[0], &scope);
+	gid_parse(group2, gid[1], &scope);
+	assert_int_equal(a->ops->join(a, gid[0]), 0);
+	assert_int_equal(b->ops->join(b, gid[0]), 0);
+	assert_int_equal(b->ops->join(b, gid[1]), 0);
+	send_one(a, gid[0]);
+	assert_arrives(a, a, gid[0]);
+	assert_arrives(a, b, gid[0]);
+	send_one(a, gid[1]);
+	assert_arrives(a, b, gid[1]);
+	send_one(b, a->gid);
+	assert_arrives(b, a, a->gid);
+	b->ops->leave(b, gid[0]);
+	send_one(a, gid[0]);
+	assert_arrives(a, a, gid[0]);
+	send_one(a, b->gid);
+	assert_arrives(a, b, b->gid);
+	b->ops->leave(b, gid[1]);
+	send_one(a, b->gid);
+	assert_arrives(a, b, b->gid);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pair.link[i]->stats.rx_bad_icrc, 0);
+		/* what is closed with a group still joined */
+		assert_int_equal(pair.link[i]->ops->join(pair.link[i], gid[1]), 0);
+	}
+	pair_close(&pair);
+}
+
+static void test_groups(void **state)
+{
+	group_traffic("127.0.0.2", "127.0.0.3", "224.9.9.1", "239.255.1.2");
+	group_traffic("fd01::1", "fd01::2", "ff02::4791", "ff15::4791");
+}
+
+static void test_no_groups(void **state)
+{
+	struct pair pair = {.addr = {"127.0.0.2", "fd00::1"}};
+	static const char *const wrong[2][4] = {
+		{"ff02::1:1", "127.0.0.1", "223.255.255.255", "240.0.0.0"},
+		{"224.1.1.1", "fe80::1", "fd00::1", "::"}};
+	uint8_t gid[16];
+	uint32_t scope;
+
+	pair_open(&pair);
+	for (int i = 0; i < 2; i++) {
+		for (int j = 0; j < 4; j++) {
+			assert_int_equal(gid_parse(wrong[i][j], gid, &scope), 0);
+			assert_int_equal(
+				pair.link[i]->ops->join(pair.link[i], gid), -EINVAL);
+			pair.link[i]->ops->leave(pair.link[i], gid);
+		}
+	}
+	pair_close(&pair);
+}
+
+/* All packets of a burst to a group arrive, between others. */
+static void test_group_burst(void **state)
+{
+	struct pair pair = {.addr = {"127.0.0.2", "127.0.0.3"}};
+	struct link_rx rx[LINK_BURST];
+	uint8_t gid[16];
+	uint32_t scope;
+	int n_group = 0, n_own = 0;
+
+	pair_open(&pair);
+	gid_parse("224.9.9.1", gid, &scope);
+	assert_int_equal(pair.link[1]->ops->join(pair.link[1], gid), 0);
+	sample_clear();
+	for (int i = 0; i < LINK_BURST; i++) {
+		sample_add(pair.link[1], WIRE_SEND_ONLY, 1000, 2, 0);
+		if (i % 16 < 8)
+			memcpy(sample.burst.pkt[i].dgid, gid, 16);
+	}
+	pair.link[0]->ops->send(pair.link[0], &sample.burst);
+	assert_int_equal(pair.link[0]->stats.tx_failed, 0);
+	while (n_group + n_own < LINK_BURST) {
+		int n = pair.link[1]->ops->recv(pair.link[1], rx, 5);
+
+		if (n == 0)
+			wait_readable(pair.link[1]);
+		for (int i = 0; i < n; i++) {
+			bool to_group = !memcmp(rx[i].dgid, gid, 16);
+			int at = to_group ? n_group++ : n_own++;
+
+			at = at / 8 * 16 + at % 8 + (to_group ? 0 : 8);
+			assert_int_equal(rx[i].len, sample.size[at]);
+			assert_memory_equal(rx[i].data, sample.expected[at], rx[i].len);
+		}
+	}
+	assert_int_equal(n_group, LINK_BURST / 2);
+	pair_close(&pair);
+}
+
 static void test_refused_packets(void **state)
 {
 	struct pair pair = {.addr = {"127.0.0.2", "127.0.0.3"}};
@@ -559,24 +690,40 @@ struct in6_ifreq_args {
 	int ifindex;
 };
 
-static int loopback_up(void)
+/* Bring @ifname up, with the addresses @prefix::1 and @prefix::2. */
+static int interface_up(const char *ifname, const char *prefix)
 {
-	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	struct ifreq ifr = {.ifr_flags = IFF_UP};
 	struct in6_ifreq_args in6 = {.prefix_len = 128};
-	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int rc = fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &ifr);
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
 
-	in6.ifindex = (int)if_nametoindex("lo");
+	if (fd < 0)
+		return -1;
+	strcpy(ifr.ifr_name, ifname);
+	rc = ioctl(fd, SIOCSIFFLAGS, &ifr);
+	in6.ifindex = (int)if_nametoindex(ifname);
 	for (int i = 1; i <= 2 && rc == 0; i++) {
 		char text[16];
 
-		snprintf(text, sizeof(text), "fd00::%d", i);
+		snprintf(text, sizeof(text), "%s::%d", prefix, i);
 		inet_pton(AF_INET6, text, &in6.addr);
 		rc = ioctl(fd, SIOCSIFADDR, &in6);
 	}
-	if (fd >= 0)
-		close(fd);
+	close(fd);
 	return rc;
+}
+
+/* The loopback interface, and for groups over IPv6, which it does not carry, another one.
+ * That is there as long as its descriptor is open.
+ */
+static int interfaces_up(void)
+{
+	struct ifreq ifr = {.ifr_name = "groups", .ifr_flags = IFF_TUN | IFF_NO_PI};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0 || interface_up("lo", "fd00"))
+		return -1;
+	return interface_up(ifr.ifr_name, "fd01");
 }
 
 int main(void)
@@ -587,6 +734,9 @@ int main(void)
 		cmocka_unit_test(test_one_call_per_burst),
 		cmocka_unit_test(test_stranger),
 		cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_no_groups),
+		cmocka_unit_test(test_group_burst),
 		cmocka_unit_test(test_refused_packets),
 		cmocka_unit_test(test_passing_refusals),
 		cmocka_unit_test(test_lasting_refusal),
@@ -598,8 +748,8 @@ int main(void)
 		printf("skipped: no network namespace: %s\n", strerror(errno));
 		return SKIPPED;
 	}
-	if (loopback_up() < 0) {
-		printf("skipped: no IPv4 and IPv6 loopback: %s\n", strerror(errno));
+	if (interfaces_up() < 0) {
+		printf("skipped: no interfaces with IPv6: %s\n", strerror(errno));
 		return SKIPPED;
 	}
 	for (size_t i = 0; i < sizeof(source); i++)
