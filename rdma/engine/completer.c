@@ -87,6 +87,13 @@ static uint32_t retire_until(struct qp *qp, uint32_t psn)
 	return psn;
 }
 
+static void forget_answered(struct asked *asked, uint32_t psn)
+{
+	while (asked->tail != asked->head &&
+		psn_diff(asked->end[asked->tail % ENGINE_RD_MAX], psn) <= 0)
+		asked->tail++;
+}
+
 /* What is unacknowledged begins at @psn, which moves on from una_psn. */
 static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 {
@@ -94,9 +101,8 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	int32_t n = psn_diff(psn, req->una_psn);
 
 	req->una_psn = psn;
-	while (req->rd_tail != req->rd_head &&
-		psn_diff(req->rd_end[req->rd_tail % ENGINE_RD_MAX], psn) <= 0)
-		req->rd_tail++;
+	if (req->asked)
+		forget_answered(req->asked, psn);
 	/* After a rewind the place of sending may lie behind what has now arrived. */
 	if (psn_diff(requester_tx_psn(req), psn) < 0)
 		requester_rewind(req);
@@ -209,19 +215,20 @@ static void deliver(struct qp *qp, struct sq_wqe *wqe, const void *data, uint32_
 	uint64_t now_ns)
 {
 	struct requester *req = &qp->req;
+	struct asked *asked = req->asked;
 	uint32_t index = psn_add(req->una_psn, -wqe->first_psn);
 	uint64_t off = (uint64_t)index * qp->mtu;
 	struct sge_list list = requester_sges(qp, wqe);
 	int rc;
 
-	if (req->got_off != off || !off)
-		req->got_sge = sge_seek(&list, off);
-	rc = sge_scatter(&list, &req->got_sge, data, len);
+	if (asked->got_off != off || !off)
+		asked->got_sge = sge_seek(&list, off);
+	rc = sge_scatter(&list, &asked->got_sge, data, len);
 	if (rc) {
 		fail_local(qp, rc);
 		return;
 	}
-	req->got_off = off + len;
+	asked->got_off = off + len;
 	if (index + 1 == wqe->n_pkts)
 		completer_retire(qp, IBV_WC_SUCCESS);
 	if (qp->state != IBV_QPS_ERR)

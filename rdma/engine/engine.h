@@ -72,6 +72,7 @@
 	X(rx_drop_qkey)        \
 	X(rx_drop_no_buffer)   \
 	X(rx_drop_access)      \
+	X(rx_drop_no_memory)   \
 	X(rx_messages_cut_off) \
 	X(rx_drop_stale_ack)   \
 	X(cq_overruns)         \

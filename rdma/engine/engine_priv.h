@@ -44,6 +44,14 @@ struct sq_wqe {
 	struct ibv_sge sge[];
 };
 
+/* READs and atomics that are not answered. */
+struct asked {
+	uint32_t end[ENGINE_RD_MAX]; /* the PSN behind each's last answer */
+	uint32_t head, tail;	     /* free-running */
+	struct sge_cursor got_sge;   /* where the next answer to the READ at tail goes */
+	uint64_t got_off;
+};
+
 /*
  * Requester (requester.c; completer.c moves una_psn). PSNs are assigned when work is
  * posted, so these always hold, as serial numbers:
@@ -53,11 +61,11 @@ struct sq_wqe {
  */
 struct requester {
 	uint8_t *ring;
-	size_t stride;
+	uint32_t stride;
 	uint32_t mask;
 	uint32_t depth; /* as granted; at most mask + 1 */
-	uint32_t max_sge;
-	uint32_t max_inline;
+	uint16_t max_sge;
+	uint16_t max_inline;
 	/* work requests, free-running: tail <= cur <= head */
 	uint32_t head; /* next to be posted */
 	uint32_t cur;  /* being sent */
@@ -70,11 +78,7 @@ struct requester {
 	uint32_t next_psn;
 	uint32_t una_psn;
 	uint32_t snd_max;
-	/* READs and atomics that are not answered: the PSN behind each's last answer */
-	uint32_t rd_end[ENGINE_RD_MAX];
-	uint32_t rd_head, rd_tail; /* free-running */
-	struct sge_cursor got_sge; /* where the next answer to the READ at tail goes */
-	uint64_t got_off;
+	struct asked *asked; /* NULL until a READ or atomic is posted */
 
 	/* UC and UD: the burst that the last packet went into; what is in it completes
 	 * once it is sent, as only then its memory is free again */
@@ -97,54 +101,76 @@ struct fetch {
 	uint32_t psn; /* of the next answer */
 	uint32_t rkey;
 	uint64_t va;
-	uint64_t length; /* bytes left of a READ */
 	uint64_t value;	 /* result of an atomic */
+	uint32_t length; /* bytes left of a READ */
 	bool begun;	 /* the first answer is out */
 };
 
-/* Responder (responder.c; responder_fetch.c for todo and atomics). */
+/* There while READs or atomics are to be answered, and, for repetitions, from the first
+ * atomic on. As many of each as max_dest_rd_atomic says.
+ */
+struct fetches {
+	uint32_t depth;
+	uint32_t head, tail; /* of todo, free-running */
+	uint32_t n_atomics;
+	/* first those to be answered, in order, before any ACK; then the last atomics */
+	struct fetch ring[];
+};
+
+/* Responder (responder.c; responder_fetch.c for fetches). */
 struct responder {
 	uint32_t epsn;	   /* expected */
 	uint32_t data_psn; /* of the last SEND or WRITE packet taken */
 	uint32_t msn;
 	/* the message that has begun and not ended: its WIRE_IS_ class, or 0 */
 	uint32_t in_message;
-	bool have_wqe; /* wqe holds a buffer taken from rq */
-	struct rq_wqe *wqe;
+	bool have_wqe;	      /* wqe holds a buffer taken from rq */
+	struct rq_wqe *wqe;   /* lies behind the queue pair */
 	struct sge_cursor at; /* in wqe's pieces */
 	uint64_t received;    /* bytes of the message so far */
 	uint8_t sl;	      /* of a datagram's completion, see unreliable.c */
 	uint64_t write_va;
 	uint32_t write_rkey;
 	uint32_t write_len;
-	/* READs and atomics to be answered, in order, before any ACK:
-	 * todo_tail..todo_head */
-	struct fetch todo[ENGINE_RD_MAX];
-	uint32_t todo_head, todo_tail; /* free-running */
-	/* results of the last atomics, for repetitions; head..head - ENGINE_RD_MAX */
-	struct fetch atomics[ENGINE_RD_MAX];
-	uint32_t n_atomics;
+	struct fetches *fetches; /* or NULL */
 	/* what is to be answered */
 	bool ack_pending;
 	bool nak_sent; /* one NAK until epsn arrives */
 	uint8_t syndrome;
 };
 
+/* What qp_modify() was given of struct ibv_qp_attr, which has twice its size. */
+struct qp_attrs {
+	struct ibv_ah_attr ah_attr;
+	uint32_t dest_qp_num;
+	uint32_t qkey;
+	int qp_access_flags;
+	uint16_t pkey_index;
+	uint8_t path_mtu;
+	uint8_t port_num;
+	uint8_t max_rd_atomic;
+	uint8_t max_dest_rd_atomic;
+	uint8_t min_rnr_timer;
+	uint8_t timeout;
+	uint8_t retry_cnt;
+	uint8_t rnr_retry;
+};
+
+/* In the order of what a packet touches; what none does is at the end. */
 struct qp {
 	struct engine *engine;
-	uint32_t qpn;
-	struct qp_config config;
-	struct rq *rq;			 /* config.srq or own */
-	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
-	struct ibv_qp_attr attr;	 /* what qp_modify() was given */
-	uint32_t mtu;			 /* path MTU, bytes */
-	uint16_t sport_hash;
-	struct congestion congestion;
-	struct requester req;
-	struct responder resp;
-
-	bool is_ready; /* on engine->ready */
 	TAILQ_ENTRY(qp) ready_entry;
+	bool is_ready; /* on engine->ready */
+	uint16_t sport_hash;
+	uint32_t qpn;
+	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
+	uint32_t mtu;			 /* path MTU, bytes */
+	struct rq *rq;			 /* config.srq or own */
+	struct qp_attrs attr;
+	struct requester req;
+	struct congestion congestion;
+	struct responder resp;
+	struct qp_config config;
 };
 
 TAILQ_HEAD(qp_list, qp);
@@ -195,6 +221,8 @@ void requester_seek(struct requester *req, uint32_t index, uint32_t pkt);
 void requester_rewind(struct requester *req);
 /* Packets were lost: go back and send more slowly. */
 void requester_loss(struct qp *qp);
+/* Make room for what a READ or atomic needs. Return: 0 or -ENOMEM */
+int requester_prepare_fetch(struct requester *req);
 /* Set the timer for the ACK of what is in flight, if anything is. */
 void requester_await_ack(struct qp *qp, uint64_t now_ns);
 /* Fill @burst as far as the window allows. Return: true if there was not room enough. */
@@ -211,8 +239,6 @@ void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_
 void completer_retire(struct qp *qp, enum ibv_wc_status status);
 
 /* responder.c */
-int responder_init(struct qp *qp);
-void responder_destroy(struct qp *qp);
 /* Forget the message that has begun; expect @psn. */
 void responder_reset(struct qp *qp, uint32_t psn);
 void responder_input(struct qp *qp, const struct wire_packet *pkt);
@@ -251,5 +277,7 @@ uint32_t responder_fetch(struct qp *qp, const struct wire_packet *pkt);
 void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt);
 /* Emit answers. Return: whether all are out */
 bool responder_fetch_output(struct qp *qp, struct link_burst *burst);
+/* Forget all of them. */
+void responder_fetch_reset(struct qp *qp);
 
 #endif

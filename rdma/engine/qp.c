@@ -134,7 +134,7 @@ static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int
 	return 0;
 }
 
-static void set_attrs(struct ibv_qp_attr *to, const struct ibv_qp_attr *from, int mask)
+static void set_attrs(struct qp_attrs *to, const struct ibv_qp_attr *from, int mask)
 {
 	if (mask & IBV_QP_ACCESS_FLAGS)
 		to->qp_access_flags = from->qp_access_flags;
@@ -147,13 +147,9 @@ static void set_attrs(struct ibv_qp_attr *to, const struct ibv_qp_attr *from, in
 	if (mask & IBV_QP_QKEY)
 		to->qkey = from->qkey;
 	if (mask & IBV_QP_PATH_MTU)
-		to->path_mtu = from->path_mtu;
+		to->path_mtu = (uint8_t)from->path_mtu;
 	if (mask & IBV_QP_DEST_QPN)
 		to->dest_qp_num = from->dest_qp_num;
-	if (mask & IBV_QP_RQ_PSN)
-		to->rq_psn = from->rq_psn & PSN_MASK;
-	if (mask & IBV_QP_SQ_PSN)
-		to->sq_psn = from->sq_psn & PSN_MASK;
 	if (mask & IBV_QP_MAX_QP_RD_ATOMIC)
 		to->max_rd_atomic = from->max_rd_atomic;
 	if (mask & IBV_QP_MAX_DEST_RD_ATOMIC)
@@ -170,10 +166,8 @@ static void set_attrs(struct ibv_qp_attr *to, const struct ibv_qp_attr *from, in
 
 static void enter_reset(struct qp *qp)
 {
-	struct ibv_qp_attr none = {0};
-
 	qp->state = IBV_QPS_RESET;
-	qp->attr = none;
+	qp->attr = (struct qp_attrs){0};
 	qp->mtu = 0;
 	requester_reset(qp, 0);
 	responder_reset(qp, 0);
@@ -202,11 +196,11 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 	case IBV_QPS_RTR:
 		qp->mtu = qp->config.type == IBV_QPT_UD ? qp->config.port_mtu
 							: 128u << qp->attr.path_mtu;
-		responder_reset(qp, qp->attr.rq_psn);
+		responder_reset(qp, attr->rq_psn);
 		break;
 	case IBV_QPS_RTS:
 		if (prev == IBV_QPS_RTR)
-			requester_reset(qp, qp->attr.sq_psn);
+			requester_reset(qp, attr->sq_psn);
 		engine_schedule(qp);
 		break;
 	default:
@@ -222,14 +216,30 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 
 void qp_query(const struct qp *qp, struct ibv_qp_attr *attr)
 {
-	*attr = qp->attr;
-	attr->qp_state = qp->state;
-	attr->cur_qp_state = qp->state;
-	attr->sq_psn = qp->req.next_psn;
-	attr->rq_psn = qp->resp.epsn;
-	attr->cap = qp->config.cap;
-	attr->sq_draining =
-		qp->state == IBV_QPS_SQD && qp->req.una_psn != qp->req.snd_max;
+	const struct qp_attrs *a = &qp->attr;
+
+	*attr = (struct ibv_qp_attr){
+		.qp_state = qp->state,
+		.cur_qp_state = qp->state,
+		.path_mtu = a->path_mtu,
+		.qkey = a->qkey,
+		.rq_psn = qp->resp.epsn,
+		.sq_psn = qp->req.next_psn,
+		.dest_qp_num = a->dest_qp_num,
+		.qp_access_flags = (unsigned int)a->qp_access_flags,
+		.cap = qp->config.cap,
+		.ah_attr = a->ah_attr,
+		.pkey_index = a->pkey_index,
+		.sq_draining =
+			qp->state == IBV_QPS_SQD && qp->req.una_psn != qp->req.snd_max,
+		.max_rd_atomic = a->max_rd_atomic,
+		.max_dest_rd_atomic = a->max_dest_rd_atomic,
+		.min_rnr_timer = a->min_rnr_timer,
+		.port_num = a->port_num,
+		.timeout = a->timeout,
+		.retry_cnt = a->retry_cnt,
+		.rnr_retry = a->rnr_retry,
+	};
 }
 
 void qp_raise(struct qp *qp, enum ibv_event_type event)
@@ -298,54 +308,78 @@ static int choose_number(struct engine *e, struct qp *qp)
 	return rc;
 }
 
+static int make_rq(const struct qp_config *config, struct rq **out)
+{
+	const struct ibv_qp_cap *cap = &config->cap;
+
+	if (!config->srq)
+		return rq_create(config->pd, MAX(cap->max_recv_wr, 1u),
+			MAX(cap->max_recv_sge, 1u), out);
+	*out = config->srq;
+	return 0;
+}
+
+/* On cache lines of its own, and with the buffer that is being filled behind it. */
+static struct qp *qp_alloc(const struct rq *rq)
+{
+	size_t size = sizeof(struct qp) + sizeof(struct rq_wqe) +
+		      rq_max_sge(rq) * sizeof(struct ibv_sge);
+	struct qp *qp;
+	void *p;
+
+	if (posix_memalign(&p, CACHE_LINE, size))
+		return NULL;
+	qp = memset(p, 0, size);
+	qp->resp.wqe = (struct rq_wqe *)(qp + 1);
+	return qp;
+}
+
+static void tell_granted(const struct qp *qp, struct ibv_qp_cap *cap)
+{
+	cap->max_send_wr = qp->req.depth;
+	cap->max_send_sge = qp->req.max_sge;
+	cap->max_recv_wr = qp->config.srq ? 0 : rq_depth(qp->rq);
+	cap->max_recv_sge = qp->config.srq ? 0 : rq_max_sge(qp->rq);
+}
+
 int qp_create(struct engine *e, struct qp_config *config, struct qp **out)
 {
 	struct qp *qp;
+	struct rq *rq;
 	int rc;
 
 	if (config->type != IBV_QPT_RC && config->type != IBV_QPT_UC &&
 		config->type != IBV_QPT_UD)
 		return -EOPNOTSUPP;
-	qp = calloc(1, sizeof(*qp));
+	rc = make_rq(config, &rq);
+	if (rc)
+		return rc;
+	qp = qp_alloc(rq);
+	rc = -ENOMEM;
 	if (!qp)
-		return -ENOMEM;
+		goto err_rq;
 	qp->engine = e;
+	qp->rq = rq;
 	qp->config = *config;
 	rc = requester_init(qp);
 	if (rc)
 		goto err_free;
-	if (config->srq)
-		qp->rq = config->srq;
-	else
-		rc = rq_create(config->pd, MAX(config->cap.max_recv_wr, 1u),
-			MAX(config->cap.max_recv_sge, 1u), &qp->rq);
-	if (rc)
-		goto err_requester;
-	rc = responder_init(qp);
-	if (rc)
-		goto err_rq;
 	rc = choose_number(e, qp);
 	if (rc)
-		goto err_responder;
+		goto err_requester;
 	enter_reset(qp);
-
-	config->cap.max_send_wr = qp->req.depth;
-	config->cap.max_send_sge = qp->req.max_sge;
-	config->cap.max_recv_wr = config->srq ? 0 : rq_depth(qp->rq);
-	config->cap.max_recv_sge = config->srq ? 0 : rq_max_sge(qp->rq);
+	tell_granted(qp, &config->cap);
 	qp->config.cap = config->cap;
 	*out = qp;
 	return 0;
 
-err_responder:
-	responder_destroy(qp);
-err_rq:
-	if (!config->srq)
-		rq_destroy(qp->rq);
 err_requester:
 	requester_destroy(qp);
 err_free:
 	free(qp);
+err_rq:
+	if (!config->srq)
+		rq_destroy(rq);
 	return rc;
 }
 
@@ -362,7 +396,7 @@ void qp_destroy(struct qp *qp)
 	idtable_remove(&e->qps, qp->qpn);
 	cq_purge(qp->config.send_cq, qp->qpn);
 	cq_purge(qp->config.recv_cq, qp->qpn);
-	responder_destroy(qp);
+	responder_fetch_reset(qp);
 	requester_destroy(qp);
 	if (!qp->config.srq)
 		rq_destroy(qp->rq);

@@ -30,16 +30,17 @@ int requester_init(struct qp *qp)
 		return -EINVAL;
 	req->depth = MAX(cap->max_send_wr, 1u);
 	req->mask = round_up_pow2(req->depth) - 1;
-	req->max_sge = MAX(cap->max_send_sge, 1u);
-	req->max_inline = cap->max_inline_data;
+	req->max_sge = (uint16_t)MAX(cap->max_send_sge, 1u);
+	req->max_inline = (uint16_t)cap->max_inline_data;
 	data = MAX(req->max_sge * sizeof(struct ibv_sge), (size_t)req->max_inline);
-	req->stride = (sizeof(struct sq_wqe) + data + 7) & ~(size_t)7;
+	req->stride = (uint32_t)(sizeof(struct sq_wqe) + data + 7) & ~7u;
 	req->ring = calloc(req->mask + 1ul, req->stride);
 	return req->ring ? 0 : -ENOMEM;
 }
 
 void requester_destroy(struct qp *qp)
 {
+	free(qp->req.asked);
 	free(qp->req.ring);
 }
 
@@ -48,7 +49,8 @@ void requester_reset(struct qp *qp, uint32_t psn)
 	struct requester *req = &qp->req;
 
 	req->head = req->tail = 0;
-	req->rd_head = req->rd_tail = 0;
+	free(req->asked);
+	req->asked = NULL;
 	requester_seek(req, 0, 0);
 	req->next_psn = req->una_psn = req->snd_max = psn & PSN_MASK;
 	req->unrequested = 0;
@@ -73,7 +75,7 @@ struct sge_list requester_sges(const struct qp *qp, const struct sq_wqe *wqe)
 
 struct sq_wqe *requester_wqe(const struct requester *req, uint32_t index)
 {
-	return (struct sq_wqe *)(req->ring + (index & req->mask) * req->stride);
+	return (struct sq_wqe *)(req->ring + (size_t)(index & req->mask) * req->stride);
 }
 
 uint32_t requester_tx_psn(const struct requester *req)
@@ -81,6 +83,13 @@ uint32_t requester_tx_psn(const struct requester *req)
 	if (req->cur == req->head)
 		return req->next_psn;
 	return psn_add(requester_wqe(req, req->cur)->first_psn, req->cur_pkt);
+}
+
+int requester_prepare_fetch(struct requester *req)
+{
+	if (!req->asked)
+		req->asked = calloc(1, sizeof(*req->asked));
+	return req->asked ? 0 : -ENOMEM;
 }
 
 void requester_seek(struct requester *req, uint32_t index, uint32_t pkt)
@@ -95,7 +104,8 @@ void requester_rewind(struct requester *req)
 {
 	uint32_t done = 0;
 
-	req->rd_head = req->rd_tail;
+	if (req->asked)
+		req->asked->head = req->asked->tail;
 	if (req->tail != req->head)
 		done = psn_add(req->una_psn, -requester_wqe(req, req->tail)->first_psn);
 	requester_seek(req, req->tail, done);
@@ -361,7 +371,7 @@ static int emit_fetch(struct qp *qp, struct sq_wqe *wqe, struct link_burst *burs
 	pkt.dma_len = (uint32_t)MIN((uint64_t)n_psns * qp->mtu, wqe->length - off);
 	if (!engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw))
 		return -ENOBUFS;
-	req->rd_end[req->rd_head++ % ENGINE_RD_MAX] = psn_add(pkt.psn, n_psns);
+	req->asked->end[req->asked->head++ % ENGINE_RD_MAX] = psn_add(pkt.psn, n_psns);
 	advance(qp, wqe, n_psns);
 	return 0;
 }
@@ -379,7 +389,8 @@ static int emit_request(struct qp *qp, struct link_burst *burst, uint32_t in_fli
  */
 static bool fetch_allows(const struct qp *qp, const struct sq_wqe *wqe)
 {
-	uint32_t n = qp->req.rd_head - qp->req.rd_tail;
+	const struct asked *asked = qp->req.asked;
+	uint32_t n = asked ? asked->head - asked->tail : 0;
 
 	if (wqe->fence && n && qp->req.cur_pkt == 0)
 		return false;

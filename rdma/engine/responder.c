@@ -7,23 +7,9 @@
  */
 #include "engine_priv.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
-int responder_init(struct qp *qp)
-{
-	qp->resp.wqe = calloc(
-		1, sizeof(struct rq_wqe) + rq_max_sge(qp->rq) * sizeof(struct ibv_sge));
-	return qp->resp.wqe ? 0 : -ENOMEM;
-}
-
-void responder_destroy(struct qp *qp)
-{
-	free(qp->resp.wqe);
-}
-
 void responder_reset(struct qp *qp, uint32_t psn)
 {
+	responder_fetch_reset(qp);
 	qp->resp = (struct responder){
 		.wqe = qp->resp.wqe,
 		.epsn = psn & PSN_MASK,

@@ -11,22 +11,56 @@
 
 #include "lib/util.h"
 
+#include <stdlib.h>
+
 /* PSNs that the answers to a READ of @length bytes take. */
 static uint32_t n_answers(const struct qp *qp, uint64_t length)
 {
 	return length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
 }
 
-static bool is_full(const struct responder *resp)
+static struct fetch *todo_at(struct fetches *f, uint32_t index)
 {
-	return resp->todo_head - resp->todo_tail == ENGINE_RD_MAX;
+	return &f->ring[index % f->depth];
 }
 
-static void todo_add(struct qp *qp, const struct fetch *f)
+static struct fetch *atomic_at(struct fetches *f, uint32_t index)
 {
-	struct responder *resp = &qp->resp;
+	return &f->ring[f->depth + index % f->depth];
+}
 
-	resp->todo[resp->todo_head++ % ENGINE_RD_MAX] = *f;
+/* Return: the queue pair's READs and atomics; NULL if there is no memory for them */
+static struct fetches *fetches_get(struct qp *qp)
+{
+	uint32_t depth = qp->attr.max_dest_rd_atomic;
+	struct fetches *f = qp->resp.fetches;
+
+	if (f)
+		return f;
+	f = malloc(sizeof(*f) + 2 * depth * sizeof(f->ring[0]));
+	if (!f)
+		return NULL;
+	*f = (struct fetches){.depth = depth};
+	qp->resp.fetches = f;
+	return f;
+}
+
+void responder_fetch_reset(struct qp *qp)
+{
+	free(qp->resp.fetches);
+	qp->resp.fetches = NULL;
+}
+
+static bool is_full(const struct qp *qp)
+{
+	const struct fetches *f = qp->resp.fetches;
+
+	return f ? f->head - f->tail == f->depth : !qp->attr.max_dest_rd_atomic;
+}
+
+static void todo_add(struct qp *qp, struct fetches *fs, const struct fetch *f)
+{
+	*todo_at(fs, fs->head++) = *f;
 	engine_schedule(qp);
 }
 
@@ -53,7 +87,8 @@ static struct fetch read_of(const struct wire_packet *pkt)
 	};
 }
 
-static uint32_t fetch_read(struct qp *qp, const struct wire_packet *pkt)
+static uint32_t fetch_read(
+	struct qp *qp, struct fetches *fs, const struct wire_packet *pkt)
 {
 	struct fetch f = read_of(pkt);
 	uint8_t syndrome = check_read(qp, pkt);
@@ -63,7 +98,7 @@ static uint32_t fetch_read(struct qp *qp, const struct wire_packet *pkt)
 		return 0;
 	}
 	qp->engine->stats.rx_read_requests++;
-	todo_add(qp, &f);
+	todo_add(qp, fs, &f);
 	return n_answers(qp, pkt->dma_len);
 }
 
@@ -78,9 +113,9 @@ static uint64_t do_atomic(uint64_t *p, const struct wire_packet *pkt)
 	return old;
 }
 
-static uint32_t fetch_atomic(struct qp *qp, const struct wire_packet *pkt)
+static uint32_t fetch_atomic(
+	struct qp *qp, struct fetches *fs, const struct wire_packet *pkt)
 {
-	struct responder *resp = &qp->resp;
 	struct fetch f = {.is_atomic = true, .psn = pkt->psn};
 	uint8_t *p;
 
@@ -97,31 +132,37 @@ static uint32_t fetch_atomic(struct qp *qp, const struct wire_packet *pkt)
 		return 0;
 	}
 	f.value = do_atomic((uint64_t *)(void *)p, pkt);
-	resp->atomics[resp->n_atomics++ % ENGINE_RD_MAX] = f;
+	*atomic_at(fs, fs->n_atomics++) = f;
 	qp->engine->stats.rx_atomic_requests++;
-	todo_add(qp, &f);
+	todo_add(qp, fs, &f);
 	return 1;
 }
 
 uint32_t responder_fetch(struct qp *qp, const struct wire_packet *pkt)
 {
-	/* More than max_dest_rd_atomic, which is at most ENGINE_RD_MAX (9.7.4.1.4) */
-	if (is_full(&qp->resp)) {
+	struct fetches *fs;
+
+	/* more than max_dest_rd_atomic (9.7.4.1.4) */
+	if (is_full(qp)) {
 		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
 		return 0;
 	}
+	fs = fetches_get(qp);
+	if (!fs) { /* as if it had been lost */
+		qp->engine->stats.rx_drop_no_memory++;
+		return 0;
+	}
 	if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC)
-		return fetch_atomic(qp, pkt);
-	return fetch_read(qp, pkt);
+		return fetch_atomic(qp, fs, pkt);
+	return fetch_read(qp, fs, pkt);
 }
 
-static const struct fetch *find_atomic(const struct responder *resp, uint32_t psn)
+static const struct fetch *find_atomic(struct fetches *fs, uint32_t psn)
 {
-	uint32_t n = MIN(resp->n_atomics, ENGINE_RD_MAX);
+	uint32_t n = MIN(fs->n_atomics, fs->depth);
 
 	for (uint32_t i = 1; i <= n; i++) {
-		const struct fetch *f =
-			&resp->atomics[(resp->n_atomics - i) % ENGINE_RD_MAX];
+		const struct fetch *f = atomic_at(fs, fs->n_atomics - i);
 
 		if (f->psn == psn)
 			return f;
@@ -130,14 +171,13 @@ static const struct fetch *find_atomic(const struct responder *resp, uint32_t ps
 }
 
 /* The peer went back to @psn, so it no longer waits for what is due behind that. */
-static void todo_go_back(struct responder *resp, uint32_t psn)
+static void todo_go_back(struct fetches *fs, uint32_t psn)
 {
-	while (resp->todo_head != resp->todo_tail &&
-		psn_diff(resp->todo[(resp->todo_head - 1) % ENGINE_RD_MAX].psn, psn) >= 0)
-		resp->todo_head--;
+	while (fs->head != fs->tail && psn_diff(todo_at(fs, fs->head - 1)->psn, psn) >= 0)
+		fs->head--;
 }
 
-static void read_again(struct qp *qp, const struct wire_packet *pkt)
+static void read_again(struct qp *qp, struct fetches *fs, const struct wire_packet *pkt)
 {
 	struct fetch f = read_of(pkt);
 
@@ -146,26 +186,32 @@ static void read_again(struct qp *qp, const struct wire_packet *pkt)
 		return;
 	if (psn_diff(psn_add(f.psn, n_answers(qp, f.length)), qp->resp.epsn) > 0)
 		return; /* beyond what was asked for before */
-	todo_add(qp, &f);
+	todo_add(qp, fs, &f);
 }
 
-static void atomic_again(struct qp *qp, uint32_t psn)
+static void atomic_again(struct qp *qp, struct fetches *fs, uint32_t psn)
 {
-	const struct fetch *f = find_atomic(&qp->resp, psn);
+	const struct fetch *f = find_atomic(fs, psn);
 
 	if (f)
-		todo_add(qp, f);
+		todo_add(qp, fs, f);
 }
 
 void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt)
 {
-	todo_go_back(&qp->resp, pkt->psn);
-	if (is_full(&qp->resp))
+	struct fetches *fs;
+
+	if (qp->resp.fetches)
+		todo_go_back(qp->resp.fetches, pkt->psn);
+	if (is_full(qp))
 		return;
-	if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC)
-		atomic_again(qp, pkt->psn);
+	fs = fetches_get(qp);
+	if (!fs)
+		qp->engine->stats.rx_drop_no_memory++;
+	else if (wire_opcodes[pkt->opcode].flags & WIRE_IS_ATOMIC)
+		atomic_again(qp, fs, pkt->psn);
 	else
-		read_again(qp, pkt);
+		read_again(qp, fs, pkt);
 }
 
 static struct wire_packet answer_to(
@@ -190,14 +236,14 @@ static bool emit_atomic(struct qp *qp, const struct fetch *f, struct link_burst 
 	if (!engine_emit(qp, burst, &pkt, qp->attr.ah_attr.grh.dgid.raw))
 		return false;
 	qp->engine->stats.tx_atomic_responses++;
-	qp->resp.todo_tail++;
+	qp->resp.fetches->tail++;
 	return true;
 }
 
 /* One packet of a READ's answer. Return: false if there is no room */
 static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 {
-	uint32_t len = (uint32_t)MIN(f->length, (uint64_t)qp->mtu);
+	uint32_t len = MIN(f->length, qp->mtu);
 	bool last = len == f->length;
 	uint8_t operation = f->begun
 				    ? (last ? WIRE_READ_RESP_LAST : WIRE_READ_RESP_MIDDLE)
@@ -212,7 +258,7 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 		p = mr_resolve(qp->engine->mrs, f->rkey, qp->config.pd, f->va, len,
 			IBV_ACCESS_REMOTE_READ);
 		if (!p) { /* deregistered in the meantime */
-			qp->resp.todo_tail = qp->resp.todo_head;
+			qp->resp.fetches->tail = qp->resp.fetches->head;
 			qp->resp.epsn = f->psn; /* it is this that is refused */
 			responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
 			return true;
@@ -232,7 +278,7 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 	f->va += len;
 	f->length -= len;
 	if (last) {
-		qp->resp.todo_tail++;
+		qp->resp.fetches->tail++;
 		qp->engine->stats.tx_read_responses++;
 	}
 	return true;
@@ -240,15 +286,19 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 
 bool responder_fetch_output(struct qp *qp, struct link_burst *burst)
 {
-	struct responder *resp = &qp->resp;
+	struct fetches *fs = qp->resp.fetches;
 
-	for (int n = 0; resp->todo_tail != resp->todo_head; n++) {
-		struct fetch *f = &resp->todo[resp->todo_tail % ENGINE_RD_MAX];
+	if (!fs)
+		return true;
+	for (int n = 0; fs->tail != fs->head; n++) {
+		struct fetch *f = todo_at(fs, fs->tail);
 
 		if (n == ENGINE_QUANTUM_PKTS)
 			return false;
 		if (f->is_atomic ? !emit_atomic(qp, f, burst) : !emit_read(qp, f, burst))
 			return false;
 	}
+	if (!fs->n_atomics)
+		responder_fetch_reset(qp);
 	return true;
 }

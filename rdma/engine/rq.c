@@ -9,15 +9,17 @@
 #include <string.h>
 
 struct rq {
+	/* The producer's line, and what nobody changes. */
+	_Alignas(CACHE_LINE) _Atomic uint32_t head;
 	uint32_t pd;
 	uint32_t mask;
 	uint32_t max_sge;
-	size_t stride;
+	uint32_t stride;
 	uint8_t *ring;
 	rq_notify *notify; /* or NULL */
 	void *notify_arg;
-	_Alignas(CACHE_LINE) _Atomic uint32_t head; /* producer's */
-	_Alignas(CACHE_LINE) _Atomic uint32_t tail; /* consumer's */
+	/* The consumer's. */
+	_Alignas(CACHE_LINE) _Atomic uint32_t tail;
 	uint32_t limit;
 };
 
@@ -31,7 +33,7 @@ int rq_create(uint32_t pd, uint32_t depth, uint32_t max_sge, struct rq **out)
 	if (!rq)
 		return -ENOMEM;
 	*rq = (struct rq){.pd = pd, .mask = round_up_pow2(depth) - 1, .max_sge = max_sge};
-	rq->stride = sizeof(struct rq_wqe) + max_sge * sizeof(struct ibv_sge);
+	rq->stride = (uint32_t)(sizeof(struct rq_wqe) + max_sge * sizeof(struct ibv_sge));
 	rq->ring = calloc(rq->mask + 1ul, rq->stride);
 	if (!rq->ring) {
 		free(rq);
@@ -92,7 +94,7 @@ uint32_t rq_limit(const struct rq *rq)
 
 static struct rq_wqe *wqe_at(const struct rq *rq, uint32_t index)
 {
-	return (struct rq_wqe *)(rq->ring + (index & rq->mask) * rq->stride);
+	return (struct rq_wqe *)(rq->ring + (size_t)(index & rq->mask) * rq->stride);
 }
 
 int rq_post(struct rq *rq, const struct ibv_recv_wr *wr)

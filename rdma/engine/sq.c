@@ -116,6 +116,8 @@ int qp_post_send(
 	wqe = requester_wqe(req, req->head);
 	wqe->wr_id = wr->wr_id;
 	wqe->opcode = (uint8_t)wr->opcode;
+	if (sq_is_fetch(wqe) && requester_prepare_fetch(req))
+		return -ENOMEM;
 	wqe->length = (uint32_t)length;
 	wqe->imm_be = wr->imm_data;
 	set_remote(wqe, wr, ah);

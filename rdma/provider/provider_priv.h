@@ -125,10 +125,10 @@ struct device_srq {
 struct device_qp {
 	struct verbs_qp vqp;
 	struct qp *qp;
-	struct device_rq rq; /* unused with an SRQ */
-	bool sq_sig_all;
+	struct device_rq rq;	 /* unused with an SRQ */
 	struct wr_stage *stage;	 /* qp_ex.c; or NULL */
 	uint32_t n_async_events; /* sent; under device.lock */
+	bool sq_sig_all;
 };
 
 static inline struct device *to_device(struct ibv_context *ctx)
