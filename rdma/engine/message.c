@@ -121,19 +121,21 @@ static uint8_t store_write(struct qp *qp, const struct wire_packet *pkt, uint32_
 	uint64_t end = resp->received + pkt->payload_len;
 	uint8_t *p;
 
-	if (end > resp->write_len || ((flags & WIRE_IS_LAST) && end != resp->write_len))
+	if (resp->write_len > ENGINE_MSG_MAX || end > resp->write_len ||
+		((flags & WIRE_IS_LAST) && end != resp->write_len))
 		return WIRE_SYN_NAK_INVALID_REQUEST;
 	/* The queue pair must allow it as well as the region (10.6.3.2). A write of no
 	 * bytes touches no memory, so its key is not looked at (9.7.4.1.5). */
 	if (!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_WRITE))
 		return WIRE_SYN_NAK_REMOTE_ACCESS;
-	if (pkt->payload_len) {
+	if (resp->write_len) {
+		/* All of it, so that nothing is written of what is refused later; with
+		 * each packet, as the region may go in between. */
 		p = mr_resolve(qp->engine->mrs, resp->write_rkey, qp->config.pd,
-			resp->write_va + resp->received, pkt->payload_len,
-			IBV_ACCESS_REMOTE_WRITE);
+			resp->write_va, resp->write_len, IBV_ACCESS_REMOTE_WRITE);
 		if (!p)
 			return WIRE_SYN_NAK_REMOTE_ACCESS;
-		memcpy(p, pkt->payload, pkt->payload_len);
+		memcpy(p + resp->received, pkt->payload, pkt->payload_len);
 	}
 	resp->received = end;
 	return WIRE_SYN_ACK;

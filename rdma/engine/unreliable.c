@@ -111,6 +111,10 @@ static void input_ud(struct qp *qp, const struct wire_packet *pkt, uint32_t flag
 	enum ibv_wc_status status;
 	uint8_t grh[GRH_SIZE];
 
+	if (pkt->payload_len > qp->mtu) { /* a datagram is one packet (9.8.3) */
+		stats->rx_drop_malformed++;
+		return;
+	}
 	if (pkt->qkey != qp->attr.qkey) {
 		stats->rx_drop_qkey++;
 		return;
