@@ -243,7 +243,7 @@ static struct link_udp *link_udp_alloc(void)
 	udp->link.ops = &link_udp_ops;
 	udp->rx.own.fd = -1;
 	udp->rx.epoll_fd = -1;
-	udp->tx.run_max = UDP_RUN_MAX_PKTS;
+	udp->tx.run_max = RUN_MAX_PKTS;
 	for (int i = 0; i < UDP_TX_SOCKETS; i++)
 		udp->tx.socket[i].fd = -1;
 	return udp;

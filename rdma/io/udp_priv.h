@@ -10,41 +10,26 @@
 #include <sys/uio.h>
 
 #include "gid.h"
-#include "link_priv.h"
+#include "run.h"
 
-/* The kernel takes at most 64 segments in one send. */
-#define UDP_RUN_MAX_PKTS 64
-#define UDP_TX_SOCKETS	 8
-#define UDP_RX_BUFFERS	 16
-#define UDP_BUFFER_SIZE	 65536 /* holds any UDP payload, and what GRO makes of many */
-
-/* One message to the kernel: a packet, or a run of packets for it to cut up (GSO). */
-struct udp_run {
-	int first; /* index in the burst */
-	int n_pkts;
-};
+#define UDP_TX_SOCKETS	8
+#define UDP_RX_BUFFERS	16
+#define UDP_BUFFER_SIZE 65536 /* holds any UDP payload, and what GRO makes of many */
 
 struct udp_tx_socket {
 	int fd;
 	uint16_t port; /* host order */
 };
 
-/* Where a burst is laid out for the kernel. A run's first packet has its header as an
- * iovec of its own; behind each packet's payload lie its pad and ICRC and the next one's
- * header in one piece.
- */
 struct udp_tx {
 	struct udp_tx_socket socket[UDP_TX_SOCKETS];
-	struct udp_run run[LINK_BURST];
+	struct run run[LINK_BURST]; /* one for each message */
 	struct mmsghdr msg[LINK_BURST];
 	union gid_sockaddr to[LINK_BURST];
 	struct {
 		_Alignas(struct cmsghdr) char buf[CMSG_SPACE(sizeof(uint16_t))];
 	} control[LINK_BURST];
-	struct iovec iov[2 * LINK_BURST + LINK_BURST_IOVS];
-	uint8_t scratch[LINK_BURST * (WIRE_HDR_MAX + LINK_TAIL_MAX)];
-	int n_iovs;
-	size_t n_scratch;
+	struct run_layout layout;
 	int run_max; /* packets in a message: 1 once the kernel has refused GSO */
 };
 

@@ -14,10 +14,6 @@
 #include "lib/util.h"
 #include "udp_priv.h"
 
-/* A message may be as large as one IP packet: 65507 bytes for IPv4, and this for IPv6,
- * where the kernel counts the IP header in.
- */
-#define RUN_MAX_BYTES (65535 - 40 - 8)
 /* How long one burst may wait for room in a socket. Beyond that it is congestion, and
  * the engine's to deal with.
  */
@@ -26,70 +22,6 @@
 static struct udp_tx_socket *socket_of(struct udp_tx *tx, const struct link_tx *pkt)
 {
 	return &tx->socket[pkt->sport_hash % UDP_TX_SOCKETS];
-}
-
-/* How many packets from @first on can be one message. */
-static int run_length(const struct udp_tx *tx, const struct link_burst *burst, int first)
-{
-	const struct link_tx *head = &burst->pkt[first];
-	size_t segment = link_tx_size(head), total = segment;
-	int n = 1;
-
-	while (first + n < burst->n_pkts && n < tx->run_max) {
-		const struct link_tx *pkt = &burst->pkt[first + n];
-		size_t size = link_tx_size(pkt);
-
-		if (size > segment || total + size > RUN_MAX_BYTES ||
-			pkt->sport_hash % UDP_TX_SOCKETS !=
-				head->sport_hash % UDP_TX_SOCKETS ||
-			memcmp(pkt->dgid, head->dgid, sizeof(pkt->dgid)) != 0)
-			break;
-		total += size;
-		n++;
-		if (size < segment)
-			break; /* a shorter one ends the run */
-	}
-	return n;
-}
-
-static void iov_add(struct udp_tx *tx, void *base, size_t size)
-{
-	assert(tx->n_iovs < (int)ARRAY_SIZE(tx->iov));
-	tx->iov[tx->n_iovs++] = (struct iovec){.iov_base = base, .iov_len = size};
-}
-
-/* Put @size bytes into the scratch area: as an iovec of their own, or added to the last
- * one, which then must be in the scratch area too.
- */
-static uint8_t *scratch_take(struct udp_tx *tx, size_t size, bool extend)
-{
-	uint8_t *p = tx->scratch + tx->n_scratch;
-
-	assert(tx->n_scratch + size <= sizeof(tx->scratch));
-	tx->n_scratch += size;
-	if (extend)
-		tx->iov[tx->n_iovs - 1].iov_len += size;
-	else
-		iov_add(tx, p, size);
-	return p;
-}
-
-/* Lay out one packet behind what the message has already. */
-static void packet_put(struct udp_tx *tx, const struct link_burst *burst,
-	const struct link_tx *pkt, const struct wire_flow *flow, uint16_t ip_id)
-{
-	const struct iovec *iov = &burst->iov[pkt->iov_first];
-	uint8_t tail[LINK_TAIL_MAX];
-	size_t tail_size;
-
-	/* in front of all but a message's first lies another one's tail */
-	memcpy(scratch_take(tx, pkt->hdr_len, ip_id > 0), pkt->hdr, pkt->hdr_len);
-	for (int i = 0; i < pkt->n_iov; i++) {
-		if (iov[i].iov_len)
-			iov_add(tx, iov[i].iov_base, iov[i].iov_len);
-	}
-	tail_size = link_tx_tail(burst, pkt, flow, ip_id, tail);
-	memcpy(scratch_take(tx, tail_size, pkt->payload_len == 0), tail, tail_size);
 }
 
 /* Tell the kernel where to cut. */
@@ -112,31 +44,31 @@ static void message_put(
 	struct link_udp *udp, const struct link_burst *burst, int m, uint16_t sport)
 {
 	struct udp_tx *tx = &udp->tx;
-	const struct udp_run *run = &tx->run[m];
+	const struct run *run = &tx->run[m];
 	const struct link_tx *head = &burst->pkt[run->first];
 	struct wire_flow flow = {.sport = sport, .dport = WIRE_UDP_PORT};
 	struct msghdr *hdr = &tx->msg[m].msg_hdr;
-	int iov_first = tx->n_iovs;
+	int iov_first = tx->layout.n_iovs;
 
 	memcpy(flow.src, udp->link.gid, sizeof(flow.src));
 	memcpy(flow.dst, head->dgid, sizeof(flow.dst));
-	/* packet i of a run has i as its IP identification; see tx_options() in udp.c */
-	for (int i = 0; i < run->n_pkts; i++)
-		packet_put(tx, burst, &burst->pkt[run->first + i], &flow, (uint16_t)i);
+	/* the kernel gives the same identifications; see tx_options() in udp.c */
+	run_begin(&tx->layout, 0);
+	run_put(&tx->layout, burst, run, &flow);
 
 	*hdr = (struct msghdr){
 		.msg_name = &tx->to[m],
 		.msg_namelen = gid_to_sockaddr(
 			head->dgid, udp->scope, WIRE_UDP_PORT, &tx->to[m]),
-		.msg_iov = &tx->iov[iov_first],
-		.msg_iovlen = (size_t)(tx->n_iovs - iov_first),
+		.msg_iov = &tx->layout.iov[iov_first],
+		.msg_iovlen = (size_t)(tx->layout.n_iovs - iov_first),
 	};
 	if (run->n_pkts > 1)
 		segment_size_put(hdr, tx->control[m].buf, sizeof(tx->control[m].buf),
 			(uint16_t)link_tx_size(head));
 }
 
-static void run_sent(struct link_udp *udp, const struct udp_run *run, uint32_t bytes)
+static void run_sent(struct link_udp *udp, const struct run *run, uint32_t bytes)
 {
 	udp->link.stats.tx_packets += (uint64_t)run->n_pkts;
 	udp->link.stats.tx_bytes += bytes;
@@ -151,7 +83,7 @@ static void wait_writable(int fd)
 
 /* The kernel refused the message that run @run is. Return: whether to try once more */
 static bool refusal_may_pass(
-	struct link_udp *udp, const struct udp_run *run, int fd, bool *waited)
+	struct link_udp *udp, const struct run *run, int fd, bool *waited)
 {
 	int err = errno;
 
@@ -201,8 +133,7 @@ static void messages_send(struct link_udp *udp, const struct udp_tx_socket *sock
 			done++;
 		}
 	}
-	tx->n_iovs = 0;
-	tx->n_scratch = 0;
+	run_reset(&tx->layout);
 }
 
 void link_udp_send(struct link *link, const struct link_burst *burst)
@@ -213,8 +144,9 @@ void link_udp_send(struct link *link, const struct link_burst *burst)
 
 	for (int i = 0; i < burst->n_pkts; i = next) {
 		const struct link_tx *pkt = &burst->pkt[i];
+		struct run run = run_find(burst, i, udp->tx.run_max, UDP_TX_SOCKETS);
 
-		next = i + run_length(&udp->tx, burst, i);
+		next = i + run.n_pkts;
 		if (gid_is_ipv4(pkt->dgid) != udp->is_ipv4) {
 			/* no such address from here */
 			link->stats.tx_failed += (uint64_t)(next - i);
@@ -225,7 +157,7 @@ void link_udp_send(struct link *link, const struct link_burst *burst)
 			n_msgs = 0;
 		}
 		sock = socket_of(&udp->tx, pkt);
-		udp->tx.run[n_msgs] = (struct udp_run){.first = i, .n_pkts = next - i};
+		udp->tx.run[n_msgs] = run;
 		message_put(udp, burst, n_msgs++, sock->port);
 	}
 	if (n_msgs)

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Runs: packets of a burst, one behind the other, that go to the kernel as one message
+ * for it, or the NIC, to cut up (UDP GSO). They have one destination, one source port and
+ * one size, but for the last, which may be shorter. Payload is gathered where it lies.
+ */
+#ifndef RDMA_IO_RUN_H
+#define RDMA_IO_RUN_H
+
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "link_priv.h"
+
+/* The kernel takes at most 64 segments in one send. */
+#define RUN_MAX_PKTS 64
+/* What else a message may need in front of its first packet. */
+#define RUN_FRONT_MAX 96
+
+struct run {
+	int first; /* index in the burst */
+	int n_pkts;
+};
+
+/* Where messages are laid out. A message's first packet has its header, with what lies in
+ * front of it, as an iovec of its own; behind each packet's payload lie its pad and ICRC
+ * and the next one's header in one piece.
+ */
+struct run_layout {
+	int n_iovs;
+	size_t n_scratch;
+	struct iovec iov[2 * LINK_BURST + LINK_BURST_IOVS];
+	uint8_t scratch[LINK_BURST * (RUN_FRONT_MAX + WIRE_HDR_MAX + LINK_TAIL_MAX)];
+};
+
+/** run_find() - the longest run from packet @first on
+ * @max_pkts: 1 where the kernel has no GSO
+ * @n_sports: source ports there are; a packet's is its sport_hash modulo that
+ */
+struct run run_find(
+	const struct link_burst *burst, int first, int max_pkts, unsigned int n_sports);
+
+/** run_size() - bytes of UDP payload in a run */
+size_t run_size(const struct link_burst *burst, const struct run *run);
+
+/** run_reset() - forget all messages */
+void run_reset(struct run_layout *layout);
+
+/** run_begin() - begin a message; its iovecs are from layout->iov[layout->n_iovs] on
+ * @size: bytes that it has in front of the packets, at most RUN_FRONT_MAX
+ * Return: where to put them
+ */
+uint8_t *run_begin(struct run_layout *layout, size_t size);
+
+/** run_put() - lay out a run's packets behind run_begin()
+ * @flow: their addresses and ports. Packet i has i as its IPv4 identification.
+ */
+void run_put(struct run_layout *layout, const struct link_burst *burst,
+	const struct run *run, const struct wire_flow *flow);
+
+#endif
