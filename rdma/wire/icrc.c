@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The invariant CRC. ISA-L's crc32_gzip_refl() works like zlib's crc32(): it complements
- * the value that it is given and the value that it returns, so calls chain, and the
- * state kept between calls is at every point a finished CRC.
+ * The invariant CRC. The state kept between calls is at every point a finished CRC
+ * (crc.h).
  *
  * The masked copy of the headers is put together in one small buffer, so a packet costs
  * one short CRC and one per piece of payload.
@@ -11,10 +10,10 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <isa-l/crc.h>
 #include <string.h>
 
 #include "be.h"
+#include "crc.h"
 #include "gid.h"
 #include "packet.h"
 
@@ -77,12 +76,18 @@ uint32_t icrc_begin(const struct wire_flow *flow, uint16_t ip_id, const uint8_t 
 	memcpy(p, bth, hdr_len);
 	p[4] = 0xff; /* FECN, BECN and the reserved bits beside them */
 	p += hdr_len;
-	return crc32_gzip_refl(CRC_OF_8_ONES, buf, (uint64_t)(p - buf));
+	return crc_add(CRC_OF_8_ONES, buf, (size_t)(p - buf));
 }
 
 uint32_t icrc_add(uint32_t state, const void *buf, size_t size)
 {
-	return crc32_gzip_refl(state, buf, size);
+	return crc_add(state, buf, size);
+}
+
+uint32_t icrc_copy(
+	uint32_t state, void *dst, const void *src, size_t size, const void *next)
+{
+	return crc_copy(state, dst, src, size, next);
 }
 
 void icrc_end(uint32_t state, uint8_t out[4])

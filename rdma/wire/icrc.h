@@ -2,8 +2,6 @@
 /*
  * The invariant CRC of RoCEv2 (annex A17.3.3): CRC-32 over the IP, UDP and transport
  * headers with the fields that change on the way taken as ones, then payload and pad.
- * The CRC itself is ISA-L's crc32_gzip_refl, which picks PCLMUL, AVX-512 or a table at
- * run time.
  */
 #ifndef RDMA_WIRE_ICRC_H
 #define RDMA_WIRE_ICRC_H
@@ -36,6 +34,10 @@ uint32_t icrc_begin(const struct wire_flow *flow, uint16_t ip_id, const uint8_t 
 
 /** icrc_add() - go on over @size bytes of payload or pad */
 uint32_t icrc_add(uint32_t state, const void *buf, size_t size);
+
+/** icrc_copy() - copy payload, and go on over what was copied; see crc_copy() */
+uint32_t icrc_copy(
+	uint32_t state, void *dst, const void *src, size_t size, const void *next);
 
 /** icrc_end() - write the ICRC as it lies on the wire (little-endian) */
 void icrc_end(uint32_t state, uint8_t out[4]);
