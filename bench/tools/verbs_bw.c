@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QPS_MAX	   16
+#define QPS_MAX	   10000
 #define DEPTH	   64	/* requests in flight for each queue pair, unless told */
 #define DEPTH_MAX  4096 /* requests that are posted in one go are these at most, too */
 #define INLINE_MAX 220	/* as perftest has it */
@@ -46,6 +46,7 @@ struct options {
 	uint32_t size;
 	uint32_t n_qp;
 	uint32_t depth;
+	uint32_t outstanding; /* of all queue pairs together */
 	double seconds;
 	enum mode mode;
 	bool is_write;
@@ -204,9 +205,10 @@ static void post_grouped(struct run *r, post_fn *post, const uint64_t *slot, int
 	}
 }
 
-static void post_all(struct run *r, post_fn *post)
+/* Post for the first @n slots. */
+static void post_first(struct run *r, post_fn *post, uint32_t n)
 {
-	for (uint64_t slot = 0; slot < n_slots(r); slot++)
+	for (uint64_t slot = 0; slot < n; slot++)
 		post(r, &slot, 1);
 }
 
@@ -240,7 +242,7 @@ static void connect_all(struct run *r)
 	for (uint32_t i = 0; i < r->opt.n_qp; i++)
 		connect_qp(
 			r->qp[i], &r->peer, r->peer.qpn[i], MIN(mine.mtu, r->peer.mtu));
-	post_all(r, post_recvs);
+	post_first(r, post_recvs, n_slots(r));
 	pair_barrier(r->tcp);
 }
 
@@ -281,14 +283,45 @@ static uint64_t run_end(const struct run *r)
 	return now_ns() + (uint64_t)(r->opt.seconds * (double)NSEC_PER_SEC);
 }
 
+/* Slots that wait for their turn, in a ring with room for all of them. */
+struct turns {
+	uint64_t *slot;
+	uint32_t size;
+	uint32_t next, end; /* free-running */
+};
+
+static void turns_init(struct turns *t, uint32_t n_slots, uint32_t first)
+{
+	t->slot = calloc(n_slots, sizeof(*t->slot));
+	if (!t->slot)
+		errx(1, "no memory");
+	t->size = n_slots;
+	t->next = t->end = 0;
+	for (uint64_t slot = first; slot < n_slots; slot++)
+		t->slot[t->end++] = slot;
+}
+
+/* Those in @slot line up behind all others; in their place come those whose turn it is.
+ */
+static void turns_rotate(struct turns *t, uint64_t *slot, int n)
+{
+	for (int i = 0; i < n; i++)
+		t->slot[t->end++ % t->size] = slot[i];
+	for (int i = 0; i < n; i++)
+		slot[i] = t->slot[t->next++ % t->size];
+}
+
 static void run_throughput(struct run *r)
 {
-	uint64_t start = now_ns(), end = run_end(r), n_done = 0, in_flight = n_slots(r);
+	uint32_t first = MIN(r->opt.outstanding, n_slots(r));
+	uint64_t start = now_ns(), end = run_end(r), n_done = 0, in_flight = first;
 	struct ibv_wc wc[POLL_MAX];
 	uint64_t slot[POLL_MAX];
+	struct turns turns;
 	double seconds;
 
-	post_all(r, post_sends);
+	turns_init(&turns, n_slots(r), first);
+	post_first(r, post_sends, first);
 	while (in_flight) {
 		int n = poll_cq(r, wc, POLL_MAX);
 
@@ -299,9 +332,11 @@ static void run_throughput(struct run *r)
 		}
 		for (int i = 0; i < n; i++)
 			slot[i] = wc[i].wr_id;
+		turns_rotate(&turns, slot, n);
 		post_grouped(r, post_sends, slot, n);
 	}
 	seconds = (double)(now_ns() - start) / (double)NSEC_PER_SEC;
+	free(turns.slot);
 	printf("{\"bytes\": %llu, \"messages\": %llu, \"seconds\": %.6f}\n",
 		(unsigned long long)(n_done * r->opt.size), (unsigned long long)n_done,
 		seconds);
@@ -337,6 +372,7 @@ static const struct option long_options[] = {
 	{"size", required_argument, NULL, 's'},
 	{"qps", required_argument, NULL, 'q'},
 	{"depth", required_argument, NULL, 'd'},
+	{"outstanding", required_argument, NULL, 'o'},
 	{"write", no_argument, NULL, 'w'},
 	{"seconds", required_argument, NULL, 't'},
 	{"pingpong", no_argument, NULL, 'P'},
@@ -346,7 +382,8 @@ static const struct option long_options[] = {
 static void usage(void)
 {
 	errx(2, "usage: verbs_bw --local ADDR [--peer ADDR] [--size BYTES] [--qps N] "
-		"[--depth N] [--write] [--seconds S] [--pingpong], the same on both "
+		"[--depth N] [--outstanding N] [--write] [--seconds S] [--pingpong], the "
+		"same on both "
 		"sides");
 }
 
@@ -354,7 +391,11 @@ static void parse(int argc, char **argv, struct options *opt)
 {
 	int c;
 
-	*opt = (struct options){.size = 65536, .n_qp = 1, .depth = DEPTH, .seconds = 3};
+	*opt = (struct options){.size = 65536,
+		.n_qp = 1,
+		.depth = DEPTH,
+		.outstanding = UINT32_MAX,
+		.seconds = 3};
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
 		switch (c) {
 		case 'l':
@@ -371,6 +412,9 @@ static void parse(int argc, char **argv, struct options *opt)
 			break;
 		case 'd':
 			opt->depth = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'o':
+			opt->outstanding = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
 		case 'w':
 			opt->is_write = true;

@@ -158,11 +158,11 @@ struct qp_attrs {
 
 /* In the order of what a packet touches; what none does is at the end. */
 struct qp {
+	uint32_t qpn; /* first, as idtable.h wants it */
+	uint16_t sport_hash;
+	bool is_ready; /* on engine->ready */
 	struct engine *engine;
 	TAILQ_ENTRY(qp) ready_entry;
-	bool is_ready; /* on engine->ready */
-	uint16_t sport_hash;
-	uint32_t qpn;
 	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
 	uint32_t mtu;			 /* path MTU, bytes */
 	struct rq *rq;			 /* config.srq or own */

@@ -8,7 +8,7 @@
 
 #define FIRST_SLOTS 64u
 
-static struct idtable_slot *slot_of(const struct idtable *t, uint32_t id)
+static uint32_t **slot_of(const struct idtable *t, uint32_t id)
 {
 	return &t->slots[id >> t->shift & t->mask];
 }
@@ -38,17 +38,17 @@ static int grow(struct idtable *t)
 	if (!bigger.slots)
 		return -ENOMEM;
 	for (uint32_t i = 0; i <= t->mask; i++) {
-		if (t->slots[i].obj)
-			*slot_of(&bigger, t->slots[i].id) = t->slots[i];
+		if (t->slots[i])
+			*slot_of(&bigger, *t->slots[i]) = t->slots[i];
 	}
 	free(t->slots);
 	*t = bigger;
 	return 0;
 }
 
-int idtable_add(struct idtable *t, void *obj, uint32_t id_mask, uint32_t *id)
+int idtable_add(struct idtable *t, void *obj, uint32_t id_mask)
 {
-	uint32_t n;
+	uint32_t id;
 
 	if (t->n_used == t->n_max)
 		return -ENOMEM;
@@ -56,18 +56,16 @@ int idtable_add(struct idtable *t, void *obj, uint32_t id_mask, uint32_t *id)
 	if (t->n_used > t->mask / 2 && grow(t))
 		return -ENOMEM;
 	do {
-		n = random_u32() & id_mask;
-	} while (n < 2 || n == id_mask || slot_of(t, n)->obj);
-	*slot_of(t, n) = (struct idtable_slot){obj, n};
+		id = random_u32() & id_mask;
+	} while (id < 2 || id == id_mask || *slot_of(t, id));
+	*(uint32_t *)obj = id;
+	*slot_of(t, id) = obj;
 	t->n_used++;
-	*id = n;
 	return 0;
 }
 
-void idtable_remove(struct idtable *t, uint32_t id)
+void idtable_remove(struct idtable *t, void *obj)
 {
-	if (!idtable_find(t, id))
-		return;
-	slot_of(t, id)->obj = NULL;
+	*slot_of(t, *(uint32_t *)obj) = NULL;
 	t->n_used--;
 }

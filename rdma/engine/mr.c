@@ -2,11 +2,15 @@
 #include "mr.h"
 #include "idtable.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 /* A key's lower 8 bits are not the table's: users of windows may choose them. */
 #define OWN_BITS 8
+
+static_assert(offsetof(struct mr, key) == 0, "as idtable.h wants it");
 
 struct mr_table {
 	struct idtable keys;
@@ -31,7 +35,7 @@ void mr_table_destroy(struct mr_table *t)
 	if (!t)
 		return;
 	for (uint32_t i = 0; i <= t->keys.mask; i++)
-		free(t->keys.slots[i].obj);
+		free(t->keys.slots[i]);
 	idtable_destroy(&t->keys);
 	free(t);
 }
@@ -48,7 +52,7 @@ int mr_register(struct mr_table *t, const struct mr *mr, uint32_t *key)
 	if (!copy)
 		return -ENOMEM;
 	*copy = *mr;
-	if (idtable_add(&t->keys, copy, UINT32_MAX, &copy->key)) {
+	if (idtable_add(&t->keys, copy, UINT32_MAX)) {
 		free(copy);
 		return -ENOMEM;
 	}
@@ -62,7 +66,7 @@ void mr_deregister(struct mr_table *t, uint32_t key)
 
 	if (!mr || mr->key != key)
 		return;
-	idtable_remove(&t->keys, key);
+	idtable_remove(&t->keys, mr);
 	free(mr);
 }
 

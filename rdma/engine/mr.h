@@ -14,7 +14,7 @@
 
 /** struct mr - one region; lkey and rkey are the same number */
 struct mr {
-	uint32_t key;
+	uint32_t key; /* first, as idtable.h wants it */
 	uint32_t pd;
 	int access;    /* enum ibv_access_flags */
 	uint64_t iova; /* address that peers and scatter/gather lists use */

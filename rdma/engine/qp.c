@@ -8,7 +8,9 @@
 
 #include "lib/util.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -299,10 +301,12 @@ void qp_flush_rq(struct qp *qp)
 		message_flush(qp);
 }
 
+static_assert(offsetof(struct qp, qpn) == 0, "as idtable.h wants it");
+
 /* Numbers 0, 1 and the multicast one (all bits set), which are taken, are not given. */
 static int choose_number(struct engine *e, struct qp *qp)
 {
-	int rc = idtable_add(&e->qps, qp, WIRE_24BIT, &qp->qpn);
+	int rc = idtable_add(&e->qps, qp, WIRE_24BIT);
 
 	qp->sport_hash = (uint16_t)(qp->qpn ^ qp->qpn >> 8);
 	return rc;
@@ -319,17 +323,14 @@ static int make_rq(const struct qp_config *config, struct rq **out)
 	return 0;
 }
 
-/* On cache lines of its own, and with the buffer that is being filled behind it. */
+/* With the buffer that is being filled behind it. */
 static struct qp *qp_alloc(const struct rq *rq)
 {
-	size_t size = sizeof(struct qp) + sizeof(struct rq_wqe) +
-		      rq_max_sge(rq) * sizeof(struct ibv_sge);
-	struct qp *qp;
-	void *p;
+	struct qp *qp = calloc(1, sizeof(*qp) + sizeof(struct rq_wqe) +
+					  rq_max_sge(rq) * sizeof(struct ibv_sge));
 
-	if (posix_memalign(&p, CACHE_LINE, size))
+	if (!qp)
 		return NULL;
-	qp = memset(p, 0, size);
 	qp->resp.wqe = (struct rq_wqe *)(qp + 1);
 	return qp;
 }
@@ -393,7 +394,7 @@ void qp_destroy(struct qp *qp)
 	if (qp->is_ready)
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
 	timer_remove(&e->timers, &qp->req.timer);
-	idtable_remove(&e->qps, qp->qpn);
+	idtable_remove(&e->qps, qp);
 	cq_purge(qp->config.send_cq, qp->qpn);
 	cq_purge(qp->config.recv_cq, qp->qpn);
 	responder_fetch_reset(qp);
