@@ -6,23 +6,25 @@
 
 #include "lib/util.h"
 
-size_t link_tx_tail(const struct link_burst *burst, const struct link_tx *pkt,
-	const struct wire_flow *flow, uint16_t ip_id, uint8_t *tail)
+void link_tx_put(const struct link_burst *burst, const struct link_tx *pkt,
+	const struct wire_flow *flow, uint16_t ip_id, uint8_t *to)
 {
 	const struct iovec *iov = &burst->iov[pkt->iov_first];
-	size_t payload = 0;
+	const struct iovec *burst_end = &burst->iov[burst->n_iovs];
+	uint8_t *p = to + pkt->hdr_len;
 	uint32_t crc;
 
 	crc = icrc_begin(flow, ip_id, pkt->hdr, pkt->hdr_len, link_tx_size(pkt));
-	for (int i = 0; i < pkt->n_iov; i++) {
-		crc = icrc_add(crc, iov[i].iov_base, iov[i].iov_len);
-		payload += iov[i].iov_len;
+	memcpy(to, pkt->hdr, pkt->hdr_len);
+	for (int i = 0; i < pkt->n_iov; i++, iov++) {
+		const void *next = iov + 1 < burst_end ? iov[1].iov_base : NULL;
+
+		crc = icrc_copy(crc, p, iov->iov_base, iov->iov_len, next);
+		p += iov->iov_len;
 	}
-	assert(payload == pkt->payload_len);
-	memset(tail, 0, pkt->pad);
-	crc = icrc_add(crc, tail, pkt->pad);
-	icrc_end(crc, tail + pkt->pad);
-	return (size_t)pkt->pad + WIRE_ICRC_SIZE;
+	assert(p == to + pkt->hdr_len + pkt->payload_len);
+	memset(p, 0, pkt->pad);
+	icrc_end(icrc_add(crc, p, pkt->pad), p + pkt->pad);
 }
 
 /* The ICRC of a packet in one piece, all but its last four bytes. */

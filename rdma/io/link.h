@@ -18,6 +18,8 @@
 
 #define LINK_BURST	64  /* packets in a burst */
 #define LINK_BURST_IOVS 256 /* payload pieces in a burst */
+/* BTH to ICRC inclusive, at the largest path MTU that there is */
+#define LINK_PKT_MAX (WIRE_HDR_MAX + 4096 + WIRE_ICRC_SIZE)
 
 /** struct link_tx - one packet to send: headers, then payload pieces, then pad */
 struct link_tx {

@@ -139,20 +139,9 @@ static struct mem_packet *packet_gather(
 {
 	struct mem_packet *pkt = packet_alloc(from->link.gid, tx->dgid, link_tx_size(tx));
 	struct wire_flow flow = mem_flow(from->link.gid, tx->dgid);
-	uint8_t *p;
 
-	if (!pkt)
-		return NULL;
-	p = pkt->data;
-	memcpy(p, tx->hdr, tx->hdr_len);
-	p += tx->hdr_len;
-	for (int i = 0; i < tx->n_iov; i++) {
-		const struct iovec *iov = &burst->iov[tx->iov_first + i];
-
-		memcpy(p, iov->iov_base, iov->iov_len);
-		p += iov->iov_len;
-	}
-	link_tx_tail(burst, tx, &flow, 0, p);
+	if (pkt)
+		link_tx_put(burst, tx, &flow, 0, pkt->data);
 	return pkt;
 }
 

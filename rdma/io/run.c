@@ -48,53 +48,26 @@ void run_reset(struct run_layout *layout)
 	layout->n_scratch = 0;
 }
 
-static void iov_add(struct run_layout *layout, void *base, size_t size)
-{
-	assert(layout->n_iovs < (int)ARRAY_SIZE(layout->iov));
-	layout->iov[layout->n_iovs++] = (struct iovec){.iov_base = base, .iov_len = size};
-}
-
-static uint8_t *scratch_take(struct run_layout *layout, size_t size)
+uint8_t *run_begin(struct run_layout *layout, size_t size)
 {
 	uint8_t *p = layout->scratch + layout->n_scratch;
 
+	assert(layout->n_iovs < (int)ARRAY_SIZE(layout->iov));
 	assert(layout->n_scratch + size <= sizeof(layout->scratch));
+	layout->iov[layout->n_iovs++] = (struct iovec){.iov_base = p, .iov_len = size};
 	layout->n_scratch += size;
 	return p;
-}
-
-uint8_t *run_begin(struct run_layout *layout, size_t size)
-{
-	uint8_t *p = scratch_take(layout, size);
-
-	iov_add(layout, p, size);
-	return p;
-}
-
-/* Put @size bytes behind what the last iovec has, which must be in the scratch area. */
-static uint8_t *scratch_extend(struct run_layout *layout, size_t size)
-{
-	layout->iov[layout->n_iovs - 1].iov_len += size;
-	return scratch_take(layout, size);
 }
 
 static void packet_put(struct run_layout *layout, const struct link_burst *burst,
 	const struct link_tx *pkt, const struct wire_flow *flow, uint16_t ip_id)
 {
-	const struct iovec *iov = &burst->iov[pkt->iov_first];
-	uint8_t tail[LINK_TAIL_MAX], *p;
-	size_t tail_size;
+	size_t size = link_tx_size(pkt);
 
-	/* in front of it lies another one's tail, or what run_begin() made */
-	memcpy(scratch_extend(layout, pkt->hdr_len), pkt->hdr, pkt->hdr_len);
-	for (int i = 0; i < pkt->n_iov; i++) {
-		if (iov[i].iov_len)
-			iov_add(layout, iov[i].iov_base, iov[i].iov_len);
-	}
-	tail_size = link_tx_tail(burst, pkt, flow, ip_id, tail);
-	p = pkt->payload_len ? run_begin(layout, tail_size)
-			     : scratch_extend(layout, tail_size);
-	memcpy(p, tail, tail_size);
+	assert(layout->n_scratch + size <= sizeof(layout->scratch));
+	link_tx_put(burst, pkt, flow, ip_id, layout->scratch + layout->n_scratch);
+	layout->n_scratch += size;
+	layout->iov[layout->n_iovs - 1].iov_len += size;
 }
 
 void run_put(struct run_layout *layout, const struct link_burst *burst,

@@ -2,7 +2,7 @@
 /*
  * Transmit side of the UDP link. A burst becomes messages to the kernel, each a run of
  * packets to one destination, from one socket and of one size (the last may be shorter),
- * which the kernel or the NIC cuts up again (UDP GSO). Payload is gathered where it lies.
+ * which the kernel or the NIC cuts up again (UDP GSO).
  */
 #include <assert.h>
 #include <errno.h>
@@ -48,7 +48,7 @@ static void message_put(
 	const struct link_tx *head = &burst->pkt[run->first];
 	struct wire_flow flow = {.sport = sport, .dport = WIRE_UDP_PORT};
 	struct msghdr *hdr = &tx->msg[m].msg_hdr;
-	int iov_first = tx->layout.n_iovs;
+	struct iovec *iov = &tx->layout.iov[tx->layout.n_iovs];
 
 	memcpy(flow.src, udp->link.gid, sizeof(flow.src));
 	memcpy(flow.dst, head->dgid, sizeof(flow.dst));
@@ -60,8 +60,8 @@ static void message_put(
 		.msg_name = &tx->to[m],
 		.msg_namelen = gid_to_sockaddr(
 			head->dgid, udp->scope, WIRE_UDP_PORT, &tx->to[m]),
-		.msg_iov = &tx->layout.iov[iov_first],
-		.msg_iovlen = (size_t)(tx->layout.n_iovs - iov_first),
+		.msg_iov = iov,
+		.msg_iovlen = 1,
 	};
 	if (run->n_pkts > 1)
 		segment_size_put(hdr, tx->control[m].buf, sizeof(tx->control[m].buf),
