@@ -107,7 +107,7 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	if (psn_diff(requester_tx_psn(req), psn) < 0)
 		requester_rewind(req);
 
-	congestion_acked(&qp->congestion, psn, (uint32_t)n);
+	congestion_acked(&qp->congestion, psn, (uint32_t)n, !qp->dcqcn.rate);
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
 	req->rnr_wait = false;

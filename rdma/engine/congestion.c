@@ -16,13 +16,15 @@ void congestion_reset(struct congestion *c, uint32_t mtu)
 	};
 }
 
-void congestion_acked(struct congestion *c, uint32_t una_psn, uint32_t n)
+void congestion_acked(struct congestion *c, uint32_t una_psn, uint32_t n, bool grow)
 {
 	if (c->in_recovery) {
 		if (psn_diff(una_psn, c->recover_psn) < 0)
 			return;
 		c->in_recovery = false;
 	}
+	if (!grow)
+		return;
 	if (c->cwnd < c->ssthresh) {
 		c->cwnd += n;
 	} else {

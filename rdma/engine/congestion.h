@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Congestion control of one queue pair: how much it may have in flight. Pure arithmetic on
- * what the requester and the completer tell.
+ * Congestion control of one queue pair: how much it may have in flight. Pure arithmetic
+ * on what the requester and the completer tell.
  */
 #ifndef RDMA_ENGINE_CONGESTION_H
 #define RDMA_ENGINE_CONGESTION_H
@@ -28,13 +28,16 @@ struct congestion {
  */
 void congestion_reset(struct congestion *c, uint32_t mtu);
 
-/** congestion_acked() - @n packets were acknowledged, all before @una_psn now are */
-void congestion_acked(struct congestion *c, uint32_t una_psn, uint32_t n);
+/** congestion_acked() - @n packets were acknowledged, all before @una_psn now are
+ * @grow: false while something else than the window limits, so that it says nothing
+ */
+void congestion_acked(struct congestion *c, uint32_t una_psn, uint32_t n, bool grow);
 
 /** congestion_lost() - a packet was lost while those up to @snd_max were under way */
 void congestion_lost(struct congestion *c, uint32_t snd_max);
 
-/** congestion_restart() - all that is in flight is in vain: begin with the smallest window
+/** congestion_restart() - all that is in flight is in vain: begin with the smallest
+ * window
  */
 void congestion_restart(struct congestion *c);
 

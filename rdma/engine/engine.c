@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LINE_RATE_DEFAULT (10 * NSEC_PER_SEC / 8)
+
 int engine_create(struct engine **out)
 {
 	struct engine *e = calloc(1, sizeof(*e));
@@ -22,6 +24,7 @@ int engine_create(struct engine **out)
 	if (rc)
 		goto err_mrs;
 	TAILQ_INIT(&e->ready);
+	e->line_rate = LINE_RATE_DEFAULT;
 	*out = e;
 	return 0;
 
@@ -46,6 +49,11 @@ struct mr_table *engine_mrs(struct engine *e)
 	return e->mrs;
 }
 
+void engine_set_line_rate(struct engine *e, uint64_t rate)
+{
+	e->line_rate = rate;
+}
+
 const struct engine_stats *engine_stats(const struct engine *e)
 {
 	return &e->stats;
@@ -64,9 +72,19 @@ void engine_arm(struct qp *qp, uint64_t due_ns)
 	timer_set(&qp->engine->timers, &qp->req.timer, due_ns);
 }
 
+bool engine_pace(struct qp *qp, uint64_t now_ns)
+{
+	uint64_t gate_ns = dcqcn_gate(&qp->dcqcn, now_ns);
+
+	if (likely(!gate_ns))
+		return false;
+	timer_set(&qp->engine->gates, &qp->gate, gate_ns);
+	return true;
+}
+
 uint64_t engine_deadline(const struct engine *e)
 {
-	return timers_deadline(&e->timers);
+	return MIN(timers_deadline(&e->timers), timers_deadline(&e->gates));
 }
 
 void engine_expire(struct engine *e, uint64_t now_ns)
@@ -75,6 +93,8 @@ void engine_expire(struct engine *e, uint64_t now_ns)
 
 	while ((t = timers_take(&e->timers, now_ns)))
 		requester_timeout(container_of(t, struct qp, req.timer), now_ns);
+	while ((t = timers_take(&e->gates, now_ns)))
+		engine_schedule(container_of(t, struct qp, gate));
 }
 
 static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)
@@ -114,7 +134,7 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		e->stats.rx_drop_qp_state++;
 		return;
 	}
-	if (pkt.opcode >> 5 != engine_service(qp)) {
+	if (pkt.opcode >> 5 != engine_service(qp) && !(flags & WIRE_IS_CNP)) {
 		e->stats.rx_drop_unsupported++;
 		return;
 	}
@@ -127,6 +147,12 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		e->stats.rx_drop_pkey++;
 		return;
 	}
+	if (unlikely(flags & WIRE_IS_CNP)) {
+		cnp_input(qp, now_ns);
+		return;
+	}
+	if (unlikely(rx->ecn == LINK_ECN_CE))
+		cnp_marked(qp, &pkt, rx, now_ns);
 	if (qp->config.type != IBV_QPT_RC)
 		unreliable_input(qp, &pkt, rx);
 	else if (flags & WIRE_IS_RESPONSE)
@@ -156,6 +182,7 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	tx->sport_hash = qp->sport_hash;
 	tx->payload_len = pkt->payload_len;
 	memcpy(tx->dgid, dgid, sizeof(tx->dgid));
+	dcqcn_sent(&qp->dcqcn, tx->hdr_len + tx->payload_len);
 	return tx;
 }
 
@@ -165,9 +192,10 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
  */
 static bool qp_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
-	bool more = requester_output(qp, burst, now_ns);
+	bool more = !cnp_output(qp, burst);
 
-	return !responder_output(qp, burst) || more;
+	more |= requester_output(qp, burst, now_ns);
+	return !responder_output(qp, burst, now_ns) || more;
 }
 
 int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns)

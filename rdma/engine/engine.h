@@ -8,7 +8,8 @@
  *     qp_post_send()  ->  requester.c  (send queue: messages to packets, window, retries)
  *     engine_output() <-  requester's packets, then responder's ACK, queue pair by
  *                         queue pair in turn
- *     engine_expire()     ACK timeouts and RNR waits
+ *     engine_expire()     ACK timeouts, RNR waits, pacing
+ *     congestion: congestion.h (window, loss), dcqcn.h (rate, marks), cnp.c
  *
  * Vocabulary types (work requests, completions, attributes) are those of verbs.h.
  *
@@ -74,6 +75,10 @@
 	X(rx_drop_access)      \
 	X(rx_drop_no_memory)   \
 	X(rx_messages_cut_off) \
+	X(rx_ecn_marked)       \
+	X(tx_cnps)             \
+	X(rx_cnps)             \
+	X(rate_cuts)           \
 	X(rx_drop_stale_ack)   \
 	X(cq_overruns)         \
 	X(qp_errors)
@@ -89,6 +94,12 @@ struct engine;
 int engine_create(struct engine **out);
 /** engine_destroy() - every queue pair must be gone */
 void engine_destroy(struct engine *e);
+
+/** engine_set_line_rate() - the rate that congestion notifications begin to cut from, for
+ * queue pairs that are connected later
+ * @rate: bytes per second; 10 Gb/s if never called
+ */
+void engine_set_line_rate(struct engine *e, uint64_t rate);
 
 struct mr_table *engine_mrs(struct engine *e);
 const struct engine_stats *engine_stats(const struct engine *e);

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "congestion.h"
+#include "dcqcn.h"
 #include "engine.h"
 #include "idtable.h"
 #include "qp.h"
@@ -156,6 +157,14 @@ struct qp_attrs {
 	uint8_t rnr_retry;
 };
 
+/* The notification that is to be sent (cnp.c). */
+struct cnp {
+	bool is_due;
+	uint64_t next_ns; /* none before */
+	uint32_t qpn;	  /* to */
+	uint8_t gid[16];
+};
+
 /* In the order of what a packet touches; what none does is at the end. */
 struct qp {
 	uint32_t qpn; /* first, as idtable.h wants it */
@@ -170,7 +179,10 @@ struct qp {
 	struct requester req;
 	struct congestion congestion;
 	struct responder resp;
+	struct dcqcn dcqcn;
 	struct qp_config config;
+	struct cnp cnp;
+	struct timer gate; /* to be scheduled when its rate allows it to send */
 };
 
 TAILQ_HEAD(qp_list, qp);
@@ -180,7 +192,9 @@ struct engine {
 	struct idtable qps;   /* by QPN */
 	struct qp_list ready; /* may have something to send */
 	struct timers timers; /* the requesters' */
+	struct timers gates;  /* of queue pairs that are limited */
 	uint64_t n_bursts;
+	uint64_t line_rate; /* bytes per second */
 	struct engine_stats stats;
 };
 
@@ -188,6 +202,8 @@ struct engine {
 void engine_schedule(struct qp *qp);
 /* Let requester_timeout() be called at @due_ns, or not at all (0). */
 void engine_arm(struct qp *qp, uint64_t due_ns);
+/* Does the rate forbid to send now? Then it is scheduled when it no longer does. */
+bool engine_pace(struct qp *qp, uint64_t now_ns);
 /* Add a packet to @burst, to @dgid; NULL if it is full. */
 struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	const struct wire_packet *pkt, const uint8_t dgid[16]);
@@ -243,7 +259,7 @@ void completer_retire(struct qp *qp, enum ibv_wc_status status);
 void responder_reset(struct qp *qp, uint32_t psn);
 void responder_input(struct qp *qp, const struct wire_packet *pkt);
 /* Return: false if @burst had no room for the answer that is due */
-bool responder_output(struct qp *qp, struct link_burst *burst);
+bool responder_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns);
 void responder_nak_fatal(struct qp *qp, uint8_t syndrome);
 
 /* message.c */
@@ -264,6 +280,14 @@ void message_complete(
 /* Complete all posted buffers as flushed. */
 void message_flush(struct qp *qp);
 
+/* cnp.c */
+/* @pkt came with a mark. */
+void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx,
+	uint64_t now_ns);
+/* Return: false if @burst had no room for the notification that is due */
+bool cnp_output(struct qp *qp, struct link_burst *burst);
+void cnp_input(struct qp *qp, uint64_t now_ns);
+
 /* unreliable.c */
 void unreliable_input(
 	struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx);
@@ -275,8 +299,14 @@ void unreliable_input(
 uint32_t responder_fetch(struct qp *qp, const struct wire_packet *pkt);
 /* One that came before: answer it again. */
 void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt);
-/* Emit answers. Return: whether all are out */
-bool responder_fetch_output(struct qp *qp, struct link_burst *burst);
+enum fetch_output {
+	FETCH_OUTPUT_ALL,   /* nothing is left to be sent */
+	FETCH_OUTPUT_FULL,  /* the burst had no room */
+	FETCH_OUTPUT_PACED, /* the rest is to wait, see engine_pace() */
+};
+/* Emit answers. */
+enum fetch_output responder_fetch_output(
+	struct qp *qp, struct link_burst *burst, uint64_t now_ns);
 /* Forget all of them. */
 void responder_fetch_reset(struct qp *qp);
 

@@ -199,6 +199,8 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 		qp->mtu = qp->config.type == IBV_QPT_UD ? qp->config.port_mtu
 							: 128u << qp->attr.path_mtu;
 		responder_reset(qp, attr->rq_psn);
+		dcqcn_reset(&qp->dcqcn, qp->engine->line_rate);
+		qp->cnp = (struct cnp){0};
 		break;
 	case IBV_QPS_RTS:
 		if (prev == IBV_QPS_RTR)
@@ -395,6 +397,7 @@ void qp_destroy(struct qp *qp)
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
 	timer_remove(&e->timers, &qp->req.timer);
 	idtable_remove(&e->qps, qp);
+	timer_remove(&e->gates, &qp->gate);
 	cq_purge(qp->config.send_cq, qp->qpn);
 	cq_purge(qp->config.recv_cq, qp->qpn);
 	responder_fetch_reset(qp);

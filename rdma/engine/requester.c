@@ -5,7 +5,7 @@
  *
  * Loss is repaired by going back to the oldest PSN that is not acknowledged. As a
  * receiver without a lossless network drops whatever overruns its buffers, a window
- * bounds the packets in flight (congestion.h).
+ * bounds the packets in flight (congestion.h), and a rate what goes out (dcqcn.h).
  */
 #include "engine_priv.h"
 
@@ -241,13 +241,12 @@ static int attach_payload(struct qp *qp, struct sq_wqe *wqe, uint64_t off, uint3
 	return 0;
 }
 
-/* AckReq: where the message ends, and often enough before for the window to move. */
-static bool wants_ack(struct qp *qp, bool last, uint32_t in_flight)
+/* AckReq: where the message ends, and often enough before for the window to move.
+ * @pauses: nothing follows for now
+ */
+static bool wants_ack(struct requester *req, bool last, bool pauses)
 {
-	struct requester *req = &qp->req;
-
-	if (!last && ++req->unrequested < ACK_REQUEST_PKTS &&
-		in_flight + 1 < qp->congestion.cwnd)
+	if (!last && !pauses && ++req->unrequested < ACK_REQUEST_PKTS)
 		return false;
 	req->unrequested = 0;
 	return true;
@@ -322,7 +321,7 @@ static struct wire_packet request_packet(
 
 /* The next packet of a SEND or WRITE. Return: 0, or as attach_payload() */
 static int emit_data(
-	struct qp *qp, struct sq_wqe *wqe, struct link_burst *burst, uint32_t in_flight)
+	struct qp *qp, struct sq_wqe *wqe, struct link_burst *burst, bool pauses)
 {
 	struct requester *req = &qp->req;
 	uint64_t off = (uint64_t)req->cur_pkt * qp->mtu;
@@ -337,7 +336,7 @@ static int emit_data(
 	pkt.solicited = last && wqe->solicited;
 	pkt.pad = -len & 3;
 	pkt.payload_len = len;
-	pkt.ack_req = is_reliable(qp) && wants_ack(qp, last, in_flight);
+	pkt.ack_req = is_reliable(qp) && wants_ack(req, last, pauses);
 	tx = engine_emit(
 		qp, burst, &pkt, is_ud(qp) ? wqe->dgid : qp->attr.ah_attr.grh.dgid.raw);
 	if (!tx)
@@ -376,12 +375,12 @@ static int emit_fetch(struct qp *qp, struct sq_wqe *wqe, struct link_burst *burs
 	return 0;
 }
 
-static int emit_request(struct qp *qp, struct link_burst *burst, uint32_t in_flight)
+static int emit_request(struct qp *qp, struct link_burst *burst, bool pauses)
 {
 	struct sq_wqe *wqe = requester_wqe(&qp->req, qp->req.cur);
 
 	return sq_is_fetch(wqe) ? emit_fetch(qp, wqe, burst)
-				: emit_data(qp, wqe, burst, in_flight);
+				: emit_data(qp, wqe, burst, pauses);
 }
 
 /* READs and atomics that are not answered: no more than the peer can keep (9.4.4), and
@@ -422,13 +421,17 @@ static void retire_sent(struct qp *qp)
 	requester_check_drained(qp);
 }
 
-static bool output_unreliable(struct qp *qp, struct link_burst *burst)
+static bool output_unreliable(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
 	struct requester *req = &qp->req;
 
 	retire_sent(qp);
 	for (int n = 0; has_work(qp) && n < ENGINE_QUANTUM_PKTS; n++) {
-		int rc = emit_request(qp, burst, 0);
+		int rc;
+
+		if (engine_pace(qp, now_ns))
+			return req->tail != req->cur;
+		rc = emit_request(qp, burst, false);
 
 		if (rc == -ENOBUFS)
 			break;
@@ -446,17 +449,20 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 	struct requester *req = &qp->req;
 
 	if (!is_reliable(qp))
-		return output_unreliable(qp, burst);
+		return output_unreliable(qp, burst, now_ns);
 
 	for (int n = 0; has_work(qp); n++) {
 		uint32_t in_flight = psn_add(requester_tx_psn(req), -req->una_psn);
+		bool pauses;
 		int rc;
 
-		if (in_flight >= qp->congestion.cwnd)
+		if (in_flight >= qp->congestion.cwnd || engine_pace(qp, now_ns))
 			return false;
 		if (n == ENGINE_QUANTUM_PKTS)
 			return true;
-		rc = emit_request(qp, burst, in_flight);
+		pauses = in_flight + 1 >= qp->congestion.cwnd ||
+			 dcqcn_is_last(&qp->dcqcn, qp->mtu, now_ns);
+		rc = emit_request(qp, burst, pauses);
 		if (rc == -ENOBUFS)
 			return true;
 		if (rc) {

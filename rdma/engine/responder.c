@@ -97,14 +97,15 @@ static struct wire_packet due_answer(const struct qp *qp)
 	};
 }
 
-bool responder_output(struct qp *qp, struct link_burst *burst)
+bool responder_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
+	enum fetch_output fetches = responder_fetch_output(qp, burst, now_ns);
 	struct responder *resp = &qp->resp;
 	struct wire_packet pkt;
 
 	/* An ACK behind a READ would tell the peer that the READ's answers were lost. */
-	if (!responder_fetch_output(qp, burst))
-		return false;
+	if (fetches != FETCH_OUTPUT_ALL)
+		return fetches == FETCH_OUTPUT_PACED;
 	if (!resp->ack_pending)
 		return true;
 	pkt = due_answer(qp);

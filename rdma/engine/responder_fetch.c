@@ -284,21 +284,24 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 	return true;
 }
 
-bool responder_fetch_output(struct qp *qp, struct link_burst *burst)
+enum fetch_output responder_fetch_output(
+	struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
 	struct fetches *fs = qp->resp.fetches;
 
 	if (!fs)
-		return true;
+		return FETCH_OUTPUT_ALL;
 	for (int n = 0; fs->tail != fs->head; n++) {
 		struct fetch *f = todo_at(fs, fs->tail);
 
+		if (engine_pace(qp, now_ns))
+			return FETCH_OUTPUT_PACED;
 		if (n == ENGINE_QUANTUM_PKTS)
-			return false;
+			return FETCH_OUTPUT_FULL;
 		if (f->is_atomic ? !emit_atomic(qp, f, burst) : !emit_read(qp, f, burst))
-			return false;
+			return FETCH_OUTPUT_FULL;
 	}
 	if (!fs->n_atomics)
 		responder_fetch_reset(qp);
-	return true;
+	return FETCH_OUTPUT_ALL;
 }

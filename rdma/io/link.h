@@ -21,6 +21,9 @@
 /* BTH to ICRC inclusive, at the largest path MTU that there is */
 #define LINK_PKT_MAX (WIRE_HDR_MAX + 4096 + WIRE_ICRC_SIZE)
 
+/* IP's ECN bits (RFC 3168). A link sends all packets as LINK_ECN_ECT0. */
+enum { LINK_ECN_ECT0 = 2, LINK_ECN_CE = 3 };
+
 /** struct link_tx - one packet to send: headers, then payload pieces, then pad */
 struct link_tx {
 	uint8_t hdr[WIRE_HDR_MAX];

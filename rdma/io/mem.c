@@ -22,6 +22,7 @@
 #define HOLD_BACK_MAX 8
 #define MEM_SPORT     0xc000
 #define MEM_GROUPS    16
+#define LOWER_HEADERS 48 /* what IP and Ethernet add to a UDP payload, less the ICRC */
 
 struct mem_packet {
 	struct mem_packet *next;
@@ -29,6 +30,8 @@ struct mem_packet {
 	uint32_t size;	 /* BTH to ICRC inclusive */
 	uint8_t src_gid[16];
 	uint8_t dst_gid[16];
+	uint8_t ecn;
+	uint64_t arrives_ns;
 	uint8_t data[];
 };
 
@@ -45,6 +48,7 @@ struct mem_end {
 	struct mem_queue queue;	       /* to be received here */
 	struct mem_queue held;	       /* held back on the way here */
 	struct mem_queue loaned;       /* handed out by the last recv() */
+	uint64_t busy_ns;	       /* the way here is, until then */
 	uint8_t group[MEM_GROUPS][16]; /* joined; zero where there is none */
 	bool open;
 };
@@ -54,6 +58,7 @@ struct mem_wire {
 	struct link_mem_script script;
 	struct link_mem_stats stats;
 	uint64_t random;
+	uint64_t now_ns;
 	link_mem_filter *filter;
 	void *filter_arg;
 };
@@ -128,6 +133,8 @@ static struct mem_packet *packet_alloc(
 	if (!pkt)
 		return NULL;
 	pkt->behind = 0;
+	pkt->ecn = LINK_ECN_ECT0;
+	pkt->arrives_ns = 0;
 	pkt->size = (uint32_t)size;
 	memcpy(pkt->src_gid, src_gid, sizeof(pkt->src_gid));
 	memcpy(pkt->dst_gid, dst_gid, sizeof(pkt->dst_gid));
@@ -154,8 +161,10 @@ static void wire_deliver(struct mem_end *to, struct mem_packet *pkt)
 	if (!held.head)
 		return;
 	queue_init(&to->held);
-	while ((pkt = queue_pop(&held)))
+	for (uint64_t arrives_ns = pkt->arrives_ns; (pkt = queue_pop(&held));) {
+		pkt->arrives_ns = MAX(pkt->arrives_ns, arrives_ns);
 		queue_push(--pkt->behind ? &to->held : &to->queue, pkt);
+	}
 }
 
 static void wire_hold_or_deliver(struct mem_end *to, struct mem_packet *pkt)
@@ -171,6 +180,12 @@ static void wire_hold_or_deliver(struct mem_end *to, struct mem_packet *pkt)
 	queue_push(&to->held, pkt);
 }
 
+static void wire_mark(struct mem_wire *wire, struct mem_packet *pkt)
+{
+	pkt->ecn = LINK_ECN_CE;
+	wire->stats.marked++;
+}
+
 static void wire_duplicate(struct mem_end *to, const struct mem_packet *pkt)
 {
 	struct mem_packet *copy = packet_alloc(pkt->src_gid, pkt->dst_gid, pkt->size);
@@ -178,8 +193,34 @@ static void wire_duplicate(struct mem_end *to, const struct mem_packet *pkt)
 	if (!copy)
 		return;
 	memcpy(copy->data, pkt->data, pkt->size);
+	copy->ecn = pkt->ecn;
+	copy->arrives_ns = pkt->arrives_ns;
 	to->wire->stats.duplicated++;
 	wire_hold_or_deliver(to, copy);
+}
+
+/* The bottleneck. Return: false if its queue is full */
+static bool wire_queue(struct mem_end *to, struct mem_packet *pkt)
+{
+	struct mem_wire *wire = to->wire;
+	const struct link_mem_script *script = &wire->script;
+	uint64_t begins_ns = MAX(wire->now_ns, to->busy_ns);
+
+	if (script->rate) {
+		uint64_t waiting =
+			(begins_ns - wire->now_ns) * script->rate / NSEC_PER_SEC;
+
+		if (script->queue_bytes && waiting > script->queue_bytes) {
+			wire->stats.overflowed++;
+			return false;
+		}
+		if (script->mark_bytes && waiting > script->mark_bytes)
+			wire_mark(wire, pkt);
+		begins_ns += (pkt->size + LOWER_HEADERS) * NSEC_PER_SEC / script->rate;
+		to->busy_ns = begins_ns;
+	}
+	pkt->arrives_ns = begins_ns + script->delay_ns;
+	return true;
 }
 
 /* What the wire does to one packet. Consumes @pkt. */
@@ -206,6 +247,12 @@ static void wire_carry(struct mem_end *from, struct mem_end *to, struct mem_pack
 		pkt->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		wire->stats.corrupted++;
 	}
+	if (!wire_queue(to, pkt)) {
+		free(pkt);
+		return;
+	}
+	if (wire_chance(wire, script->ce_ppm))
+		wire_mark(wire, pkt);
 	if (wire_chance(wire, script->duplicate_ppm))
 		wire_duplicate(to, pkt);
 	wire_hold_or_deliver(to, pkt);
@@ -296,6 +343,14 @@ static bool mem_check(struct mem_end *end, const struct mem_packet *pkt)
 	return true;
 }
 
+/* What was held back comes when nothing else is under way. */
+static struct mem_packet *queue_pop_arrived(struct mem_end *end)
+{
+	struct mem_queue *q = end->queue.head ? &end->queue : &end->held;
+
+	return q->head && q->head->arrives_ns <= end->wire->now_ns ? queue_pop(q) : NULL;
+}
+
 static int mem_recv(struct link *link, struct link_rx *pkts, int max)
 {
 	struct mem_end *end = mem_end(link);
@@ -304,9 +359,7 @@ static int mem_recv(struct link *link, struct link_rx *pkts, int max)
 
 	queue_free(&end->loaned);
 	while (n < max) {
-		pkt = queue_pop(&end->queue);
-		if (!pkt)
-			pkt = queue_pop(&end->held);
+		pkt = queue_pop_arrived(end);
 		if (!pkt)
 			break;
 		queue_push(&end->loaned, pkt);
@@ -314,8 +367,9 @@ static int mem_recv(struct link *link, struct link_rx *pkts, int max)
 		link->stats.rx_bytes += pkt->size;
 		if (!mem_check(end, pkt))
 			continue;
-		pkts[n] = (struct link_rx){
-			.data = pkt->data, .len = pkt->size - WIRE_ICRC_SIZE};
+		pkts[n] = (struct link_rx){.data = pkt->data,
+			.len = pkt->size - WIRE_ICRC_SIZE,
+			.ecn = pkt->ecn};
 		memcpy(pkts[n].sgid, pkt->src_gid, 16);
 		memcpy(pkts[n].dgid, pkt->dst_gid, 16);
 		n++;
@@ -394,6 +448,27 @@ void link_mem_set_script(struct link *end, const struct link_mem_script *script)
 
 	wire->script = *script;
 	wire->random = script->seed;
+}
+
+void link_mem_set_time(struct link *end, uint64_t now_ns)
+{
+	mem_end(end)->wire->now_ns = now_ns;
+}
+
+uint64_t link_mem_next_ns(struct link *end)
+{
+	struct mem_wire *wire = mem_end(end)->wire;
+	uint64_t next_ns = UINT64_MAX;
+
+	for (int i = 0; i < 2; i++) {
+		const struct mem_end *e = &wire->end[i];
+		const struct mem_packet *pkt =
+			e->queue.head ? e->queue.head : e->held.head;
+
+		if (pkt)
+			next_ns = MIN(next_ns, pkt->arrives_ns);
+	}
+	return next_ns;
 }
 
 int link_mem_inject(struct link *to, const void *data, uint32_t len)

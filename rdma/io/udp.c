@@ -182,13 +182,19 @@ static int tx_options(const struct link_udp *udp, int fd)
 	buffer_grow(fd, SO_SNDBUFFORCE, SO_SNDBUF);
 	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
 		return -errno;
-	if (udp->is_ipv4)
-		err = udp_option_set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
-	else
-		err = udp_option_set(
-			fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
-	if (!err && !udp->is_ipv4)
-		err = udp_option_set(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+	if (udp->is_ipv4) {
+		err = udp_option_set(fd, IPPROTO_IP, IP_TOS, LINK_ECN_ECT0);
+		if (!err)
+			err = udp_option_set(
+				fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+	} else {
+		err = udp_option_set(fd, IPPROTO_IPV6, IPV6_TCLASS, LINK_ECN_ECT0);
+		if (!err)
+			err = udp_option_set(
+				fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+		if (!err)
+			err = udp_option_set(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+	}
 	return err ? err : tx_group_options(udp, fd);
 }
 

@@ -64,6 +64,7 @@ static int device_create(const char *addr, uint32_t scope, struct device **out)
 	rc = engine_create(&dev->engine);
 	if (rc)
 		goto err_link;
+	engine_set_line_rate(dev->engine, port_mbps(dev) * 1000000ull / 8);
 	port_watch(dev);
 	rc = progress_start(dev);
 	if (rc)

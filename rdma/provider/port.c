@@ -98,6 +98,20 @@ static void set_state(struct ibv_port_attr *attr, const char *ifname)
 	attr->active_speed = speeds[i].speed;
 }
 
+uint32_t port_mbps(const struct device *dev)
+{
+	int fd = any_socket();
+	struct ifreq ifr;
+	uint32_t mbps = MBPS_UNKNOWN;
+
+	set_name(&ifr, dev->link->ifname);
+	if (fd >= 0) {
+		mbps = speed_mbps(fd, &ifr);
+		close(fd);
+	}
+	return mbps;
+}
+
 enum ibv_mtu device_mtu(const struct device *dev)
 {
 	const struct link *link = dev->link;

@@ -142,6 +142,7 @@ extern const struct verbs_device_ops provider_ops;
 
 /* port.c */
 enum ibv_mtu device_mtu(const struct device *dev); /* the port's path MTU */
+uint32_t port_mbps(const struct device *dev);
 void port_watch(struct device *dev);
 void port_unwatch(struct device *dev);
 /* The thread calls it when port_fd is readable. */

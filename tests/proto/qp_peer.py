@@ -49,8 +49,9 @@ def swap32(value):
 class Device(net.Tool):
     """The device and its queue pair."""
 
-    def __init__(self, addr, kind):
-        super().__init__([TOOL, addr, kind])
+    def __init__(self, addr, kind, within=()):
+        """within: the start of a command line that runs it elsewhere"""
+        super().__init__([*within, TOOL, addr, kind])
         self.qpn, self.va, self.rkey = map(int, self.answer().split()[1:])
         self.src_qp = []
 

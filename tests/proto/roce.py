@@ -168,12 +168,12 @@ def receive(port):
             return ip, data
 
 
-def datagram(src, dst, data, crc=None, **udp):
+def datagram(src, dst, data, crc=None, ecn=2, **udp):
     """A whole IP packet around BTH-to-pad bytes; crc replaces the right ICRC."""
     udp.setdefault("sport", 0xc0de)
     if ":" in src:
-        ip = IPv6(src=src, dst=dst, tc=2)
+        ip = IPv6(src=src, dst=dst, tc=ecn)
     else:
-        ip = IP(src=src, dst=dst, flags="DF", id=0x4321, tos=2)
+        ip = IP(src=src, dst=dst, flags="DF", id=0x4321, tos=ecn)
     ip = ip / UDP(dport=PORT, **udp)
     return bytes(ip / Raw(data + (icrc(ip, data) if crc is None else crc)))

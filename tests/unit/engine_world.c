@@ -150,9 +150,10 @@ static bool move_packets(struct world *w, struct world_end *end)
 void world_run(struct world *w, uint64_t until_ns)
 {
 	while (w->now < until_ns) {
-		uint64_t next = ENGINE_NO_DEADLINE;
+		uint64_t next = link_mem_next_ns(w->end[0].link);
 		bool moved = false;
 
+		link_mem_set_time(w->end[0].link, w->now);
 		for (int i = 0; i < 2; i++)
 			moved |= move_packets(w, &w->end[i]);
 		if (moved) {

@@ -140,7 +140,7 @@ static void sample_check(struct link *from, struct link *to, int max)
 			assert_memory_equal(rx[i].data, sample.expected[done], rx[i].len);
 			assert_memory_equal(rx[i].sgid, from->gid, 16);
 			assert_memory_equal(rx[i].dgid, to->gid, 16);
-			assert_int_equal(rx[i].ecn, 0);
+			assert_int_equal(rx[i].ecn, LINK_ECN_ECT0);
 		}
 	}
 	assert_int_equal(to->ops->recv(to, rx, max), 0);

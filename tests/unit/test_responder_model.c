@@ -279,7 +279,7 @@ static void receive(struct player *p)
 	memcpy(exact, bytes, size);
 	p->j.origin.from_peer = !stranger;
 	p->j.origin.sgid[15] ^= stranger;
-	p->j.origin.ecn = (uint8_t)below(p, 4);
+	p->j.origin.ecn = (uint8_t)below(p, LINK_ECN_CE); /* a mark has an answer */
 	judge_packet(&p->j, exact, size);
 	p->j.origin.sgid[15] ^= stranger;
 	free(exact);

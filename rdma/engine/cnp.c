@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Congestion notification packets (annex A17.9.3): sent for packets that a switch has
+ * marked, and what one that comes does. dcqcn.h has the arithmetic.
+ */
+#include "engine_priv.h"
+
+#include "lib/util.h"
+
+#include <string.h>
+
+/* At most one per queue pair in this time, as NICs do. */
+#define INTERVAL_NS (50 * NSEC_PER_USEC)
+
+void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx,
+	uint64_t now_ns)
+{
+	struct cnp *cnp = &qp->cnp;
+
+	qp->engine->stats.rx_ecn_marked++;
+	/* Slowing down who sends ACKs only would not help. */
+	if (!(wire_opcodes[pkt->opcode].flags & WIRE_HAS_PAYLOAD))
+		return;
+	if (cnp->is_due || now_ns < cnp->next_ns)
+		return;
+	cnp->is_due = true;
+	cnp->next_ns = now_ns + INTERVAL_NS;
+	cnp->qpn = qp->config.type == IBV_QPT_UD ? pkt->src_qpn : qp->attr.dest_qp_num;
+	memcpy(cnp->gid, rx->sgid, sizeof(cnp->gid));
+	engine_schedule(qp);
+}
+
+bool cnp_output(struct qp *qp, struct link_burst *burst)
+{
+	struct wire_packet pkt = {
+		.opcode = WIRE_OPCODE_CNP,
+		.becn = true,
+		.pkey = WIRE_PKEY_DEFAULT,
+		.dest_qpn = qp->cnp.qpn,
+	};
+
+	if (!qp->cnp.is_due)
+		return true;
+	if (!engine_emit(qp, burst, &pkt, qp->cnp.gid))
+		return false;
+	qp->cnp.is_due = false;
+	qp->engine->stats.tx_cnps++;
+	return true;
+}
+
+void cnp_input(struct qp *qp, uint64_t now_ns)
+{
+	struct engine_stats *stats = &qp->engine->stats;
+
+	stats->rx_cnps++;
+	if (dcqcn_notified(&qp->dcqcn, now_ns))
+		stats->rate_cuts++;
+}
