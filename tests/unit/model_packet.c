@@ -21,7 +21,7 @@ const char *mp_form(uint8_t opcode)
 		return "S()D.";
 	if (service == 3 && operation == 5)
 		return "S()DI.";
-	return opcode == 0x81 ? "N()Z" : NULL;
+	return opcode == MP_CNP ? "N()Z" : NULL;
 }
 
 static uint32_t size_of(char header)
@@ -132,7 +132,9 @@ bool mp_parse(const uint8_t *bytes, uint32_t size, struct mp *p)
 	p->pad = second >> 4 & 3;
 	p->version = second & 15;
 	p->pkey = (uint16_t)load(&b, 2);
-	p->qpn = (uint32_t)load(&b, 4) & 0xffffff;
+	second = (uint32_t)load(&b, 4);
+	p->becn = second >> 30 & 1;
+	p->qpn = second & 0xffffff;
 	second = (uint32_t)load(&b, 4);
 	p->ack_req = second >> 31;
 	p->psn = second & 0xffffff;

@@ -19,11 +19,12 @@
 #include <string.h>
 
 #define MP_MAX 4400 /* bytes of any packet in the tests */
+#define MP_CNP 0x81 /* opcode of a congestion notification */
 
 struct mp {
 	uint8_t opcode;
 	const char *form;
-	bool solicited, ack_req;
+	bool solicited, ack_req, becn;
 	uint8_t version;
 	uint8_t pad;
 	uint16_t pkey;

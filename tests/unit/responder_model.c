@@ -609,7 +609,7 @@ static void judge_headers(struct model *m, struct model_verdict *v, const struct
 	if (m->state == IBV_QPS_RESET || m->state == IBV_QPS_INIT ||
 		m->state == IBV_QPS_ERR)
 		drop(v, "rx_drop_qp_state");
-	if (mp_service(p) != services[m->type])
+	if (mp_service(p) != services[m->type] && p->opcode != MP_CNP)
 		drop(v, "rx_drop_unsupported");
 	if (m->type != IBV_QPT_UD && !origin->from_peer)
 		drop(v, "rx_drop_source");
@@ -618,13 +618,29 @@ static void judge_headers(struct model *m, struct model_verdict *v, const struct
 		drop(v, "rx_drop_pkey");
 }
 
+/* A switch has marked the packet (IP's ECN bits are 3): who sends data is told, whatever
+ * becomes of it (A17.9.3).
+ */
+static void judge_mark(struct model *m, struct model_verdict *v, const struct mp *p,
+	const struct model_origin *origin)
+{
+	if (origin->ecn != 3)
+		return;
+	v->counts.rx_ecn_marked++;
+	if (!mp_has(p, '.'))
+		return;
+	v->notifies = true;
+	v->notified_qpn = m->type == IBV_QPT_UD ? p->src_qpn : m->peer_qpn;
+	v->counts.tx_cnps++;
+}
+
 void model_receive(struct model *m, const uint8_t *bytes, uint32_t size,
 	const struct model_origin *origin, struct model_verdict *v)
 {
 	struct mp p;
 
 	v->n_drops = v->n_answers = v->n_wcs = v->n_events = 0;
-	v->may_be_silent = false;
+	v->may_be_silent = v->notifies = false;
 	v->is_spoiled = false;
 	memset(&v->counts, 0, sizeof(v->counts));
 	if (!mp_parse(bytes, size, &p)) {
@@ -634,6 +650,11 @@ void model_receive(struct model *m, const uint8_t *bytes, uint32_t size,
 	judge_headers(m, v, &p, origin);
 	if (v->n_drops)
 		return;
+	if (p.opcode == MP_CNP) {
+		v->counts.rx_cnps++;
+		return;
+	}
+	judge_mark(m, v, &p, origin);
 	if (m->type == IBV_QPT_RC)
 		receive_reliable(m, v, &p);
 	else if (m->type == IBV_QPT_UC)

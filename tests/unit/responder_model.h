@@ -102,6 +102,8 @@ struct model_verdict {
 	int n_drops;
 	struct model_answer answer[MODEL_ANSWERS];
 	int n_answers;
+	bool notifies; /* besides, the sender is told of congestion */
+	uint32_t notified_qpn;
 	bool may_be_silent;		     /* the answers may lack */
 	struct ibv_wc wc[MODEL_BUFFERS + 2]; /* of errors: id and status */
 	int n_wcs;

@@ -133,6 +133,8 @@ static uint8_t some_opcode(struct player *p)
 
 	if (chance(p, 20))
 		return (uint8_t)below(p, 256);
+	if (chance(p, 5))
+		return MP_CNP;
 	if (m->type == IBV_QPT_UD)
 		return (uint8_t)(0x64 + below(p, 2));
 	if (m->message && chance(p, 950)) /* go on with it */
@@ -279,7 +281,7 @@ static void receive(struct player *p)
 	memcpy(exact, bytes, size);
 	p->j.origin.from_peer = !stranger;
 	p->j.origin.sgid[15] ^= stranger;
-	p->j.origin.ecn = (uint8_t)below(p, LINK_ECN_CE); /* a mark has an answer */
+	p->j.origin.ecn = (uint8_t)below(p, 4);
 	judge_packet(&p->j, exact, size);
 	p->j.origin.sgid[15] ^= stranger;
 	free(exact);
