@@ -170,7 +170,7 @@ static void enter_reset(struct qp *qp)
 {
 	qp->state = IBV_QPS_RESET;
 	qp->attr = (struct qp_attrs){0};
-	qp->mtu = 0;
+	qp->mtu = qp->config.port_mtu; /* until RTR tells; never 0 */
 	requester_reset(qp, 0);
 	responder_reset(qp, 0);
 	while (!qp->config.srq && rq_peek(qp->rq))

@@ -58,8 +58,7 @@ void requester_reset(struct qp *qp, uint32_t psn)
 	req->in_repair = false;
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
-	if (qp->mtu)
-		congestion_reset(&qp->congestion, qp->mtu);
+	congestion_reset(&qp->congestion, qp->mtu);
 	engine_arm(qp, 0);
 }
 

@@ -166,6 +166,23 @@ static void drained_event(void **state)
 	world_close(&w);
 }
 
+/* From RESET to ERR, without attributes: what is posted completes at once. */
+static void error_before_anything(void **state)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+	uint8_t buf[4] = "abc";
+	struct world w;
+
+	world_open(&w, &world_default);
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), 0);
+	assert_int_equal(world_send(&w.end[0], 1, buf, 4, 0, 0), -EINVAL);
+	attr.qp_state = IBV_QPS_ERR;
+	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), 0);
+	assert_int_equal(world_send(&w.end[0], 2, buf, 4, 0, 0), 0);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
+	world_close(&w);
+}
+
 /* Packets from a stranger's address, or for another partition, change nothing. */
 static void answers_from_nowhere(void **state)
 {
@@ -225,6 +242,7 @@ int main(void)
 		cmocka_unit_test(send_queue_error),
 		cmocka_unit_test(send_queue_drain),
 		cmocka_unit_test(drained_event),
+		cmocka_unit_test(error_before_anything),
 		cmocka_unit_test(answers_from_nowhere),
 	};
 
