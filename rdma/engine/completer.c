@@ -19,6 +19,9 @@ static const enum ibv_wc_opcode wc_opcodes[] = {
 	[IBV_WR_RDMA_WRITE_WITH_IMM] = IBV_WC_RDMA_WRITE,
 	[IBV_WR_SEND] = IBV_WC_SEND,
 	[IBV_WR_SEND_WITH_IMM] = IBV_WC_SEND,
+	[IBV_WR_SEND_WITH_INV] = IBV_WC_SEND,
+	[IBV_WR_LOCAL_INV] = IBV_WC_LOCAL_INV,
+	[IBV_WR_BIND_MW] = IBV_WC_BIND_MW,
 	[IBV_WR_RDMA_READ] = IBV_WC_RDMA_READ,
 	[IBV_WR_ATOMIC_CMP_AND_SWP] = IBV_WC_COMP_SWAP,
 	[IBV_WR_ATOMIC_FETCH_AND_ADD] = IBV_WC_FETCH_ADD,
@@ -72,6 +75,8 @@ static uint32_t retire_until(struct qp *qp, uint32_t psn)
 	while (req->tail != req->head && qp->state != IBV_QPS_ERR) {
 		const struct sq_wqe *wqe = requester_wqe(req, req->tail);
 
+		if (sq_is_local(wqe) && !wqe->is_done)
+			return psn;
 		/* Not psn_diff(): one message may span half of all PSNs. */
 		if (psn_add(psn, -wqe->first_psn) < wqe->n_pkts && !sq_is_fetch(wqe))
 			return psn;
@@ -229,8 +234,10 @@ static void deliver(struct qp *qp, struct sq_wqe *wqe, const void *data, uint32_
 		return;
 	}
 	asked->got_off = off + len;
-	if (index + 1 == wqe->n_pkts)
+	if (index + 1 == wqe->n_pkts) {
 		completer_retire(qp, IBV_WC_SUCCESS);
+		retire_until(qp, psn_add(req->una_psn, 1)); /* local ones behind it */
+	}
 	if (qp->state != IBV_QPS_ERR)
 		progressed(qp, psn_add(req->una_psn, 1), now_ns);
 }

@@ -62,6 +62,9 @@
 	X(rx_naks_rnr)         \
 	X(rx_naks_fatal)       \
 	X(ack_timeouts)        \
+	X(mw_binds)            \
+	X(mw_invalidates)      \
+	X(rx_invalidates)      \
 	X(rx_duplicate)        \
 	X(rx_out_of_sequence)  \
 	X(rx_drop_malformed)   \

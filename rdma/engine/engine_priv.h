@@ -13,6 +13,7 @@
 #include "dcqcn.h"
 #include "engine.h"
 #include "idtable.h"
+#include "mw.h"
 #include "qp.h"
 #include "sge.h"
 #include "timers.h"
@@ -29,19 +30,26 @@ struct sq_wqe {
 	uint32_t imm_be;
 	uint32_t length; /* bytes */
 	uint32_t first_psn;
-	uint32_t n_pkts;   /* at least 1; of a READ its answers' */
-	uint64_t swap_add; /* atomics */
-	uint64_t compare;
-	uint8_t opcode; /* enum ibv_wr_opcode */
+	uint32_t n_pkts; /* of a READ its answers'; 0 if it stays here (local_op.c) */
+	uint8_t opcode;	 /* enum ibv_wr_opcode */
 	uint8_t n_sge;
 	bool signaled;
 	bool solicited;
-	/* UD: to whom */
-	uint8_t dgid[16];
-	uint32_t dest_qpn;
-	uint32_t qkey;
 	bool fence;	/* wait until what was fetched before is here */
 	bool is_inline; /* the data lies here instead of sge */
+	bool is_done;	/* local_op.c */
+	union {
+		struct { /* atomics */
+			uint64_t swap_add;
+			uint64_t compare;
+		};
+		struct { /* UD: to whom */
+			uint8_t dgid[16];
+			uint32_t dest_qpn;
+			uint32_t qkey;
+		};
+		struct mw_binding bind;
+	};
 	struct ibv_sge sge[];
 };
 
@@ -181,6 +189,7 @@ struct qp {
 	struct responder resp;
 	struct dcqcn dcqcn;
 	struct qp_config config;
+	struct mw_list windows; /* of type 2, bound through it */
 	struct cnp cnp;
 	struct timer gate; /* to be scheduled when its rate allows it to send */
 };
@@ -209,6 +218,11 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	const struct wire_packet *pkt, const uint8_t dgid[16]);
 enum wire_service engine_service(const struct qp *qp);
 
+static inline struct mw_user qp_mw_user(struct qp *qp)
+{
+	return (struct mw_user){qp->config.pd, qp->qpn, &qp->windows};
+}
+
 /* qp.c: the one place that changes the state by itself; completes all work with errors */
 void qp_fail(struct qp *qp);
 /* A request can't be sent: of RC that is the end, UC and UD can go on receiving (SQE). */
@@ -222,10 +236,20 @@ void qp_complete_send(struct qp *qp, const struct ibv_wc *wc);
 /* sq.c */
 /* Is it a READ or an atomic, which is answered with data? */
 bool sq_is_fetch(const struct sq_wqe *wqe);
+/* Is it done here, without a packet? */
+static inline bool sq_is_local(const struct sq_wqe *wqe)
+{
+	return wqe->opcode == IBV_WR_BIND_MW || wqe->opcode == IBV_WR_LOCAL_INV;
+}
 
 /* requester.c */
 int requester_init(struct qp *qp);
 void requester_destroy(struct qp *qp);
+/* READs and atomics that are not answered. */
+static inline uint32_t requester_n_asked(const struct requester *req)
+{
+	return req->asked ? req->asked->head - req->asked->tail : 0;
+}
 /* Forget all work; the next packet has @psn. */
 void requester_reset(struct qp *qp, uint32_t psn);
 struct sq_wqe *requester_wqe(const struct requester *req, uint32_t index);
@@ -249,6 +273,12 @@ void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status);
 void requester_flush(struct qp *qp);
 /* In SQD, and all that was sent is acknowledged: raise the event that was asked for. */
 void requester_check_drained(struct qp *qp);
+
+/* local_op.c */
+/* Do what is next to be sent as long as it is not for the peer and its turn has come.
+ * Return: whether something for the peer is next
+ */
+bool local_ops_run(struct qp *qp);
 
 /* completer.c */
 void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_ns);

@@ -42,6 +42,10 @@ void message_complete(
 		wc.wc_flags |= IBV_WC_WITH_IMM;
 		wc.imm_data = pkt->imm_be;
 	}
+	if (flags & WIRE_HAS_IETH) {
+		wc.wc_flags |= IBV_WC_WITH_INV;
+		wc.invalidated_rkey = pkt->rkey;
+	}
 	if (flags & WIRE_HAS_DETH) {
 		wc.wc_flags |= IBV_WC_GRH;
 		wc.sl = resp->sl;
@@ -66,7 +70,7 @@ bool message_fits(const struct qp *qp, const struct wire_packet *pkt, uint32_t f
 	const struct responder *resp = &qp->resp;
 	uint32_t class = flags & WIRE_IS_REQUEST;
 
-	if (!(class & (WIRE_IS_SEND | WIRE_IS_WRITE)) || (flags & WIRE_HAS_IETH))
+	if (!(class & (WIRE_IS_SEND | WIRE_IS_WRITE)))
 		return false;
 	if (flags & WIRE_IS_FIRST ? resp->in_message != 0 : resp->in_message != class)
 		return false;
@@ -131,14 +135,28 @@ static uint8_t store_write(struct qp *qp, const struct wire_packet *pkt, uint32_
 	if (resp->write_len) {
 		/* All of it, so that nothing is written of what is refused later; with
 		 * each packet, as the region may go in between. */
-		p = mr_resolve(qp->engine->mrs, resp->write_rkey, qp->config.pd,
-			resp->write_va, resp->write_len, IBV_ACCESS_REMOTE_WRITE);
+		p = mr_resolve_remote(qp->engine->mrs, resp->write_rkey, qp->config.pd,
+			qp->qpn, resp->write_va, resp->write_len,
+			IBV_ACCESS_REMOTE_WRITE);
 		if (!p)
 			return WIRE_SYN_NAK_REMOTE_ACCESS;
 		memcpy(p + resp->received, pkt->payload, pkt->payload_len);
 	}
 	resp->received = end;
 	return WIRE_SYN_ACK;
+}
+
+/* The specification's answer to a key that can't be invalidated is none (9.9.3, class J),
+ * which leaves the peer to send again and again; rdma_rxe does so for ever.
+ */
+static enum ibv_wc_status invalidate(struct qp *qp, uint32_t rkey)
+{
+	struct mw_user user = qp_mw_user(qp);
+
+	if (mw_invalidate(qp->engine->mrs, rkey, &user))
+		return IBV_WC_REM_INV_REQ_ERR;
+	qp->engine->stats.rx_invalidates++;
+	return IBV_WC_SUCCESS;
 }
 
 uint8_t message_store(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
@@ -148,11 +166,19 @@ uint8_t message_store(struct qp *qp, const struct wire_packet *pkt, uint32_t fla
 	if (flags & WIRE_IS_WRITE)
 		return store_write(qp, pkt, flags);
 	status = message_scatter(qp, pkt->payload, pkt->payload_len);
+	if (status == IBV_WC_SUCCESS && (flags & WIRE_HAS_IETH))
+		status = invalidate(qp, pkt->rkey);
 	if (status == IBV_WC_SUCCESS)
 		return WIRE_SYN_ACK;
 	message_complete(qp, NULL, status);
-	return status == IBV_WC_LOC_LEN_ERR ? WIRE_SYN_NAK_INVALID_REQUEST
-					    : WIRE_SYN_NAK_REMOTE_OPERATION;
+	switch (status) {
+	case IBV_WC_LOC_LEN_ERR:
+		return WIRE_SYN_NAK_INVALID_REQUEST;
+	case IBV_WC_REM_INV_REQ_ERR:
+		return WIRE_SYN_NAK_REMOTE_ACCESS;
+	default:
+		return WIRE_SYN_NAK_REMOTE_OPERATION;
+	}
 }
 
 void message_end(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)

@@ -1,28 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "mr.h"
-#include "idtable.h"
+#include "mr_priv.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
-/* A key's lower 8 bits are not the table's: users of windows may choose them. */
-#define OWN_BITS 8
-
 static_assert(offsetof(struct mr, key) == 0, "as idtable.h wants it");
-
-struct mr_table {
-	struct idtable keys;
-};
 
 int mr_table_create(struct mr_table **out)
 {
-	struct mr_table *t = malloc(sizeof(*t));
+	struct mr_table *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return -ENOMEM;
-	if (idtable_init(&t->keys, MR_MAX, OWN_BITS)) {
+	if (idtable_init(&t->keys, MR_MAX + MW_MAX, MR_OWN_BITS)) {
 		free(t);
 		return -ENOMEM;
 	}
@@ -40,15 +33,10 @@ void mr_table_destroy(struct mr_table *t)
 	free(t);
 }
 
-int mr_register(struct mr_table *t, const struct mr *mr, uint32_t *key)
+int mr_table_add(struct mr_table *t, const struct mr *mr, struct mr **out)
 {
-	uint64_t end;
-	struct mr *copy;
+	struct mr *copy = malloc(sizeof(*copy));
 
-	if (__builtin_add_overflow(mr->iova, mr->length, &end) ||
-		__builtin_add_overflow((uint64_t)(uintptr_t)mr->addr, mr->length, &end))
-		return -EINVAL;
-	copy = malloc(sizeof(*copy));
 	if (!copy)
 		return -ENOMEM;
 	*copy = *mr;
@@ -56,30 +44,79 @@ int mr_register(struct mr_table *t, const struct mr *mr, uint32_t *key)
 		free(copy);
 		return -ENOMEM;
 	}
+	*out = copy;
+	return 0;
+}
+
+void mr_table_remove(struct mr_table *t, struct mr *mr)
+{
+	idtable_remove(&t->keys, mr);
+	free(mr);
+}
+
+int mr_register(struct mr_table *t, const struct mr *mr, uint32_t *key)
+{
+	struct mr region = *mr, *copy;
+	uint64_t end;
+	int rc;
+
+	if (__builtin_add_overflow(mr->iova, mr->length, &end) ||
+		__builtin_add_overflow((uint64_t)(uintptr_t)mr->addr, mr->length, &end))
+		return -EINVAL;
+	if (t->n_regions == MR_MAX)
+		return -ENOMEM;
+	region.kind = MR_REGION;
+	region.n_windows = 0;
+	rc = mr_table_add(t, &region, &copy);
+	if (rc)
+		return rc;
+	t->n_regions++;
 	*key = copy->key;
 	return 0;
 }
 
-void mr_deregister(struct mr_table *t, uint32_t key)
+int mr_deregister(struct mr_table *t, uint32_t key)
 {
-	struct mr *mr = idtable_find(&t->keys, key);
+	struct mr *mr = mr_find_region(t, key);
 
-	if (!mr || mr->key != key)
-		return;
-	idtable_remove(&t->keys, mr);
-	free(mr);
+	if (!mr)
+		return 0;
+	if (mr->n_windows)
+		return -EBUSY;
+	mr_table_remove(t, mr);
+	t->n_regions--;
+	return 0;
+}
+
+bool mr_spans(const struct mr *mr, uint64_t va, uint64_t len)
+{
+	uint64_t off = va - mr->iova;
+
+	return va >= mr->iova && off <= mr->length && len <= mr->length - off;
+}
+
+static uint8_t *resolve(
+	const struct mr *mr, uint32_t pd, uint64_t va, uint64_t len, int access)
+{
+	if (mr->pd != pd || (mr->access & access) != access || !mr_spans(mr, va, len))
+		return NULL;
+	return mr->addr + (va - mr->iova);
 }
 
 uint8_t *mr_resolve(const struct mr_table *t, uint32_t key, uint32_t pd, uint64_t va,
 	uint64_t len, int access)
 {
-	const struct mr *mr = idtable_find(&t->keys, key);
-	uint64_t off;
+	const struct mr *mr = mr_find_region(t, key);
 
-	if (!mr || mr->key != key || mr->pd != pd || (mr->access & access) != access)
+	return mr ? resolve(mr, pd, va, len, access) : NULL;
+}
+
+uint8_t *mr_resolve_remote(const struct mr_table *t, uint32_t key, uint32_t pd,
+	uint32_t qpn, uint64_t va, uint64_t len, int access)
+{
+	const struct mr *mr = idtable_find(&t->keys, key);
+
+	if (!mr || mr->key != key || (mr->kind == MR_WINDOW_2 && mr->qpn != qpn))
 		return NULL;
-	off = va - mr->iova;
-	if (va < mr->iova || off > mr->length || len > mr->length - off)
-		return NULL;
-	return mr->addr + off;
+	return resolve(mr, pd, va, len, access);
 }

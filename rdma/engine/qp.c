@@ -393,6 +393,7 @@ void qp_destroy(struct qp *qp)
 	if (!qp)
 		return;
 	e = qp->engine;
+	mw_unbind_all(&qp->windows);
 	if (qp->is_ready)
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
 	timer_remove(&e->timers, &qp->req.timer);

@@ -187,6 +187,8 @@ static const uint8_t data_opcodes[][4] = {
 		WIRE_SEND_ONLY},
 	[IBV_WR_SEND_WITH_IMM] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST_IMM,
 		WIRE_SEND_ONLY_IMM},
+	[IBV_WR_SEND_WITH_INV] = {WIRE_SEND_MIDDLE, WIRE_SEND_FIRST, WIRE_SEND_LAST_INV,
+		WIRE_SEND_ONLY_INV},
 	[IBV_WR_RDMA_WRITE] = {WIRE_WRITE_MIDDLE, WIRE_WRITE_FIRST, WIRE_WRITE_LAST,
 		WIRE_WRITE_ONLY},
 	[IBV_WR_RDMA_WRITE_WITH_IMM] = {WIRE_WRITE_MIDDLE, WIRE_WRITE_FIRST,
@@ -256,6 +258,7 @@ static void count_message(struct engine_stats *stats, uint8_t opcode)
 	switch (opcode) {
 	case IBV_WR_SEND:
 	case IBV_WR_SEND_WITH_IMM:
+	case IBV_WR_SEND_WITH_INV:
 		stats->tx_send_messages++;
 		break;
 	case IBV_WR_RDMA_READ:
@@ -387,24 +390,29 @@ static int emit_request(struct qp *qp, struct link_burst *burst, bool pauses)
  */
 static bool fetch_allows(const struct qp *qp, const struct sq_wqe *wqe)
 {
-	const struct asked *asked = qp->req.asked;
-	uint32_t n = asked ? asked->head - asked->tail : 0;
+	uint32_t n = requester_n_asked(&qp->req);
 
 	if (wqe->fence && n && qp->req.cur_pkt == 0)
 		return false;
 	return !sq_is_fetch(wqe) || n < MIN(qp->attr.max_rd_atomic, ENGINE_RD_MAX);
 }
 
-/* Drained (SQD): what was begun is finished and sent again, nothing new begins. */
-static bool has_work(const struct qp *qp)
+/* Is there a packet to be sent? What is to be done here before it is done then. Drained
+ * (SQD): what was begun is finished and sent again, nothing new begins.
+ */
+static bool has_work(struct qp *qp)
 {
 	const struct requester *req = &qp->req;
+	const struct sq_wqe *wqe;
 
 	if (req->rnr_wait || req->cur == req->head)
 		return false;
+	wqe = requester_wqe(req, req->cur);
+	if (unlikely(sq_is_local(wqe)))
+		return local_ops_run(qp) && has_work(qp);
 	if (qp->state == IBV_QPS_SQD)
 		return psn_diff(requester_tx_psn(req), req->snd_max) < 0 || req->cur_pkt;
-	return qp->state == IBV_QPS_RTS && fetch_allows(qp, requester_wqe(req, req->cur));
+	return qp->state == IBV_QPS_RTS && fetch_allows(qp, wqe);
 }
 
 /* UC and UD: what went out in an earlier burst is sent, so it is complete. */

@@ -71,8 +71,9 @@ static uint8_t check_read(const struct qp *qp, const struct wire_packet *pkt)
 		return WIRE_SYN_NAK_INVALID_REQUEST;
 	if (!(qp->attr.qp_access_flags & IBV_ACCESS_REMOTE_READ))
 		return WIRE_SYN_NAK_REMOTE_ACCESS;
-	if (pkt->dma_len && !mr_resolve(qp->engine->mrs, pkt->rkey, qp->config.pd,
-				    pkt->va, pkt->dma_len, IBV_ACCESS_REMOTE_READ))
+	if (pkt->dma_len &&
+		!mr_resolve_remote(qp->engine->mrs, pkt->rkey, qp->config.pd, qp->qpn,
+			pkt->va, pkt->dma_len, IBV_ACCESS_REMOTE_READ))
 		return WIRE_SYN_NAK_REMOTE_ACCESS;
 	return WIRE_SYN_ACK;
 }
@@ -123,7 +124,7 @@ static uint32_t fetch_atomic(
 		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
 		return 0;
 	}
-	p = mr_resolve(qp->engine->mrs, pkt->rkey, qp->config.pd, pkt->va,
+	p = mr_resolve_remote(qp->engine->mrs, pkt->rkey, qp->config.pd, qp->qpn, pkt->va,
 		sizeof(uint64_t), IBV_ACCESS_REMOTE_ATOMIC);
 	/* A region may lie at any address here, whatever address the peer knows it by. */
 	if (!p || (uintptr_t)p % sizeof(uint64_t) ||
@@ -255,8 +256,8 @@ static bool emit_read(struct qp *qp, struct fetch *f, struct link_burst *burst)
 	if (burst->n_iovs == LINK_BURST_IOVS)
 		return false;
 	if (len) {
-		p = mr_resolve(qp->engine->mrs, f->rkey, qp->config.pd, f->va, len,
-			IBV_ACCESS_REMOTE_READ);
+		p = mr_resolve_remote(qp->engine->mrs, f->rkey, qp->config.pd, qp->qpn,
+			f->va, len, IBV_ACCESS_REMOTE_READ);
 		if (!p) { /* deregistered in the meantime */
 			qp->resp.fetches->tail = qp->resp.fetches->head;
 			qp->resp.epsn = f->psn; /* it is this that is refused */

@@ -34,7 +34,15 @@ static bool opcode_allowed(const struct qp *qp, const struct ibv_send_wr *wr)
 		return true;
 	case IBV_WR_RDMA_WRITE:
 	case IBV_WR_RDMA_WRITE_WITH_IMM:
+	case IBV_WR_LOCAL_INV:
 		return qp->config.type != IBV_QPT_UD;
+	case IBV_WR_BIND_MW:
+		return qp->config.type != IBV_QPT_UD && wr->bind_mw.mw &&
+		       (wr->bind_mw.bind_info.mr || !wr->bind_mw.bind_info.length) &&
+		       !(wr->bind_mw.bind_info.mw_access_flags &
+			       ~(unsigned int)MW_ACCESS);
+	case IBV_WR_SEND_WITH_INV:
+		return qp->config.type == IBV_QPT_RC;
 	case IBV_WR_RDMA_READ:
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
@@ -51,6 +59,9 @@ static int check_wr(const struct qp *qp, const struct ibv_send_wr *wr, uint64_t 
 
 	if (!opcode_allowed(qp, wr))
 		return -EINVAL;
+	*length = 0;
+	if (wr->opcode == IBV_WR_BIND_MW || wr->opcode == IBV_WR_LOCAL_INV)
+		return 0;
 	if (wr->num_sge < 0 || (uint32_t)wr->num_sge > req->max_sge)
 		return -EINVAL;
 	if (sum_lengths(wr, length))
@@ -75,26 +86,75 @@ static void copy_inline(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
 	}
 }
 
-static void set_remote(
+static void set_ud(
 	struct sq_wqe *wqe, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
 {
-	if (ah) {
-		memcpy(wqe->dgid, ah->grh.dgid.raw, sizeof(wqe->dgid));
-		wqe->dest_qpn = wr->wr.ud.remote_qpn & WIRE_24BIT;
-		wqe->qkey = wr->wr.ud.remote_qkey;
-		return;
-	}
-	if (is_atomic(wr->opcode)) {
-		bool swap = wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP;
+	memcpy(wqe->dgid, ah->grh.dgid.raw, sizeof(wqe->dgid));
+	wqe->dest_qpn = wr->wr.ud.remote_qpn & WIRE_24BIT;
+	wqe->qkey = wr->wr.ud.remote_qkey;
+}
 
-		wqe->remote_addr = wr->wr.atomic.remote_addr;
-		wqe->rkey = wr->wr.atomic.rkey;
-		wqe->swap_add = swap ? wr->wr.atomic.swap : wr->wr.atomic.compare_add;
-		wqe->compare = swap ? wr->wr.atomic.compare_add : 0;
-	} else {
+static void set_atomic(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
+{
+	bool swap = wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP;
+
+	wqe->remote_addr = wr->wr.atomic.remote_addr;
+	wqe->rkey = wr->wr.atomic.rkey;
+	wqe->swap_add = swap ? wr->wr.atomic.swap : wr->wr.atomic.compare_add;
+	wqe->compare = swap ? wr->wr.atomic.compare_add : 0;
+}
+
+static void set_binding(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
+{
+	const struct ibv_mw_bind_info *info = &wr->bind_mw.bind_info;
+
+	wqe->bind = (struct mw_binding){
+		.addr = info->addr,
+		.length = info->length,
+		.key = wr->bind_mw.mw->rkey,
+		.new_key = wr->bind_mw.rkey,
+		.lkey = info->mr ? info->mr->lkey : 0,
+		.access = (int)info->mw_access_flags,
+	};
+}
+
+/* What the request is about, here or at the peer. */
+static void set_object(
+	struct sq_wqe *wqe, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
+{
+	switch (wr->opcode) {
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		set_atomic(wqe, wr);
+		break;
+	case IBV_WR_BIND_MW:
+		set_binding(wqe, wr);
+		break;
+	case IBV_WR_LOCAL_INV:
+	case IBV_WR_SEND_WITH_INV:
+		wqe->rkey = wr->invalidate_rkey;
+		break;
+	default:
 		wqe->remote_addr = wr->wr.rdma.remote_addr;
 		wqe->rkey = wr->wr.rdma.rkey;
 	}
+	if (ah)
+		set_ud(wqe, wr, ah);
+}
+
+static void set_data(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
+{
+	wqe->is_inline = wr->send_flags & IBV_SEND_INLINE;
+	wqe->n_sge = (uint8_t)wr->num_sge;
+	if (wqe->is_inline)
+		copy_inline(wqe, wr);
+	else if (wqe->n_sge)
+		memcpy(wqe->sge, wr->sg_list, wqe->n_sge * sizeof(*wqe->sge));
+}
+
+static uint32_t count_psns(const struct qp *qp, uint64_t length)
+{
+	return length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
 }
 
 int qp_post_send(
@@ -120,18 +180,17 @@ int qp_post_send(
 		return -ENOMEM;
 	wqe->length = (uint32_t)length;
 	wqe->imm_be = wr->imm_data;
-	set_remote(wqe, wr, ah);
+	set_object(wqe, wr, ah);
 	wqe->signaled = qp->config.sq_sig_all || (wr->send_flags & IBV_SEND_SIGNALED);
 	wqe->solicited = wr->send_flags & IBV_SEND_SOLICITED;
 	wqe->fence = wr->send_flags & IBV_SEND_FENCE;
-	wqe->is_inline = wr->send_flags & IBV_SEND_INLINE;
-	wqe->n_sge = (uint8_t)wr->num_sge;
-	if (wqe->is_inline)
-		copy_inline(wqe, wr);
-	else if (wqe->n_sge)
-		memcpy(wqe->sge, wr->sg_list, wqe->n_sge * sizeof(*wqe->sge));
+	wqe->is_done = false;
 	wqe->first_psn = req->next_psn;
-	wqe->n_pkts = length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
+	wqe->n_pkts = 0;
+	if (!sq_is_local(wqe)) {
+		set_data(wqe, wr);
+		wqe->n_pkts = count_psns(qp, length);
+	}
 	req->next_psn = psn_add(req->next_psn, wqe->n_pkts);
 	req->head++;
 

@@ -29,7 +29,7 @@ static void count_event(void *arg, enum ibv_event_type event)
 	end->last_event = event;
 }
 
-static void open_end(
+static void open_qp(
 	struct world_end *end, const struct world_config *config, struct rq *srq)
 {
 	struct qp_config qpc = {
@@ -44,14 +44,20 @@ static void open_end(
 			.max_inline_data = 64},
 	};
 
-	assert_int_equal(engine_create(&end->engine), 0);
-	assert_int_equal(cq_create(config->cq_depth, &end->scq), 0);
-	assert_int_equal(cq_create(config->cq_depth, &end->rcq), 0);
 	qpc.notify = count_event;
 	qpc.notify_arg = end;
 	qpc.send_cq = end->scq;
 	qpc.recv_cq = end->rcq;
 	assert_int_equal(qp_create(end->engine, &qpc, &end->qp), 0);
+}
+
+static void open_end(
+	struct world_end *end, const struct world_config *config, struct rq *srq)
+{
+	assert_int_equal(engine_create(&end->engine), 0);
+	assert_int_equal(cq_create(config->cq_depth, &end->scq), 0);
+	assert_int_equal(cq_create(config->cq_depth, &end->rcq), 0);
+	open_qp(end, config, srq);
 }
 
 void world_step_state(
@@ -99,6 +105,15 @@ void world_connect(struct world *w, int i, const struct world_config *config)
 {
 	for (int s = IBV_QPS_INIT; s <= IBV_QPS_RTS; s++)
 		world_step_state(w, i, config, (enum ibv_qp_state)s);
+}
+
+struct qp *world_new_qp(struct world *w, int i, const struct world_config *config)
+{
+	struct qp *old = w->end[i].qp;
+
+	open_qp(&w->end[i], config, config->srq[i]);
+	world_connect(w, i, config);
+	return old;
 }
 
 void world_open(struct world *w, const struct world_config *config)

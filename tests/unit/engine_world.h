@@ -59,6 +59,9 @@ void world_step_state(struct world *w, int i, const struct world_config *config,
 	enum ibv_qp_state next);
 void world_connect(struct world *w, int i, const struct world_config *config);
 
+/* Give end @i another queue pair, in RTS. Return: the one that it had */
+struct qp *world_new_qp(struct world *w, int i, const struct world_config *config);
+
 /* Move packets until both engines are silent and no timer is left, or @until_ns. */
 void world_run(struct world *w, uint64_t until_ns);
 
