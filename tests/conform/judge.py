@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Judges the socket shim: the same scenarios with the kernel's TCP and with the shim.
+
+Every scenario's log holds all that a program can observe of its socket calls, so the two
+logs must be the same, byte for byte. And each byte that was sent must have gone through
+the ring with the shim (the tool asks the kernel how much its TCP carried): what passes
+by falling back to TCP has not passed.
+
+Without a shim the kernel is compared with itself, several times: that shows that the
+scenarios are deterministic, so that a difference is the shim's.
+"""
+
+import argparse
+import concurrent.futures
+import difflib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "proto")]
+import corners       # noqa: E402
+import generate      # noqa: E402
+import net           # noqa: E402
+import region        # noqa: E402
+
+BATCH_S = 300        # for a part of the scenarios; only a failure takes so long
+N_JOBS = 2
+SHOWN = 8            # differences that are printed whole
+
+
+class Places:
+    """Where lanes A and B live, and their addresses."""
+
+    def __init__(self, apart):
+        if apart:
+            net.Veth()
+            self.netns = f"/run/netns/{net.PEER}"
+            hosts = net.Veth.addr4 + net.Veth.addr6
+        else:
+            net.run("ip", "link", "set", "lo", "up")
+            self.netns = None
+            hosts = ("127.0.0.1", "127.0.0.1", "::1", "::1")
+        self.given = dict(zip(("A", "B", "A6", "B6"), hosts))
+
+    def options(self):
+        words = ["-n", self.netns] if self.netns else []
+        for name, value in self.given.items():
+            words += ["-d", f"{name}={value}"]
+        return words
+
+
+def write_scenarios(scenarios, folder):
+    paths = []
+    for name, lines in scenarios:
+        paths.append(os.path.join(folder, name + ".scn"))
+        with open(paths[-1], "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    return paths
+
+
+def run_part(tool, places, paths, folder, shim):
+    """Run some of the scenarios; the results are files in @folder."""
+    words = [tool, "-o", folder, *places.options()]
+    if shim:
+        words += ["-p", shim.library]
+    env = dict(os.environ, **(shim.environment() if shim else {}))
+    done = subprocess.run(words + paths, env=env, timeout=BATCH_S, check=False,
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stderr
+
+
+def run_all(tool, places, paths, shim=None):
+    """Return ({name: log}, {name: (sends by the ring, by the kernel)})."""
+    with tempfile.TemporaryDirectory() as folder:
+        with concurrent.futures.ThreadPoolExecutor(N_JOBS) as pool:
+            parts = [pool.submit(run_part, tool, places, paths[i::N_JOBS], folder, shim)
+                     for i in range(N_JOBS)]
+            for part in parts:
+                status, errors = part.result()
+                if status or errors:
+                    print(f"conform ended with {status}:\n{errors[-4000:]}")
+        logs, ways = {}, {}
+        for path in paths:
+            name = os.path.basename(path)[:-len(".scn")]
+            logs[name] = read(os.path.join(folder, name + ".log"))
+            way = re.findall(r"\d+", read(os.path.join(folder, name + ".path")))
+            ways[name] = tuple(map(int, way)) if way else (0, 0)
+    return logs, ways
+
+
+def read(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def show_difference(name, expected, got):
+    print(f"--- {name}: what the kernel does, and what it got")
+    for line in difflib.unified_diff(expected.splitlines(), got.splitlines(), "kernel",
+                                     "judged", n=1000, lineterm=""):
+        print("   ", line)
+
+
+def compare(names, expected, got):
+    """Return the names of scenarios that differ, after printing some."""
+    wrong = [name for name in names if not expected[name] or expected[name] != got[name]]
+    for name in wrong[:SHOWN]:
+        show_difference(name, expected[name], got[name])
+    for name in wrong[SHOWN:]:
+        print(f"--- {name} differs, too")
+    return wrong
+
+
+def judge_kernel(args, places, paths):
+    """The kernel against itself."""
+    expected, ways = run_all(args.tool, places, paths)
+    if not any(kernel for _, kernel in ways.values()):
+        print("the meter saw no bytes in the kernel's TCP: it is of no use")
+        return ["meter"]
+    wrong = [name for name, (ring, _) in ways.items() if ring]
+    for name in wrong:
+        print(f"--- {name}: {ways[name][0]} sends without the kernel's TCP, says the meter")
+    for number in range(args.rounds):
+        got, _ = run_all(args.tool, places, paths)
+        wrong += compare(list(expected), expected, got)
+        print(f"round {number + 1}: {len(expected)} scenarios, {len(wrong)} not the same")
+    return sorted(set(wrong))
+
+
+def judge_shim(args, places, paths, by_kernel):
+    expected, ways = run_all(args.tool, places, paths)
+    with region.Region(args.server, args.library) as shim:
+        got, shim_ways = run_all(args.tool, places, paths, shim)
+    wrong = compare(list(expected), expected, got)
+    fallen = [name for name, (_, kernel) in shim_ways.items()
+              if kernel and name not in by_kernel]
+    for name in fallen:
+        print(f"--- {name}: {shim_ways[name][1]} sends went through the kernel's TCP")
+    # The same sends, and every one through the ring.
+    lost = [name for name, way in shim_ways.items()
+            if sum(way) != sum(ways[name]) and name not in wrong]
+    for name in lost:
+        print(f"--- {name}: {sum(shim_ways[name])} sends instead of {sum(ways[name])}")
+    print(f"{len(expected)} scenarios: {len(wrong)} differ from the kernel, "
+          f"{len(fallen)} used its TCP; {sum(ring for ring, _ in shim_ways.values())} sends "
+          f"through the ring, {sum(kernel for _, kernel in shim_ways.values())} through TCP")
+    return sorted(set(wrong + fallen + lost))
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tool", help="the program conform")
+    parser.add_argument("--library", help="the shim; without it: kernel against kernel")
+    parser.add_argument("--server", help="vrdma-ivshmem, with --library")
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--count", type=int, default=420, help="generated scenarios")
+    parser.add_argument("--rounds", type=int, default=3, help="kernel against kernel")
+    parser.add_argument("--only", default="", help="names that match this expression")
+    parser.add_argument("--together", action="store_true",
+                        help="both lanes in one network namespace, over loopback")
+    parser.add_argument("--keep", help="write the scenarios into this folder")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    net.enter()
+    named = corners.scenarios()
+    scenarios = [(name, lines) for name, lines, _ in named]
+    scenarios += [generate.scenario(args.seed, i) for i in range(args.count)]
+    scenarios = [s for s in scenarios if re.search(args.only, s[0])]
+    by_kernel = {name for name, _, kernel in named if kernel}
+    places = Places(not args.together)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_scenarios(scenarios, args.keep or folder)
+        if args.library:
+            wrong = judge_shim(args, places, paths, by_kernel)
+        else:
+            wrong = judge_kernel(args, places, paths)
+    if wrong:
+        sys.exit(f"{len(wrong)} scenarios failed: {' '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    main()
