@@ -38,6 +38,9 @@ class Places:
     def __init__(self, apart):
         if apart:
             net.Veth()
+            # Logs know a port by its number: the same at both hosts would be one.
+            for where, ports in ([], "20000 39999"), (net.Veth.in_peer(), "40000 60999"):
+                net.run(*where, "sysctl", "-qw", f"net.ipv4.ip_local_port_range={ports}")
             self.netns = f"/run/netns/{net.PEER}"
             hosts = net.Veth.addr4 + net.Veth.addr6
         else:
