@@ -3,10 +3,13 @@
  * What makes a device go.
  *
  * Threads that poll a completion queue receive, expire timers and send, inline. A
- * background thread does the same when nobody polls. It tells by a counter that pollers
- * raise: while it moves, the thread naps; when it stood still over a nap, the thread
+ * background thread does the same when nobody polls. While somebody does it naps; else it
  * sleeps on the link's descriptor until a packet comes or a timer is due. So an idle
  * device costs nothing, and a busy one a look every NAP_NS.
+ *
+ * Who waits for a WRITE to change memory polls now and then only, and needs the thread in
+ * between. So when a nap ends and the last poll was a while ago, the thread does not nap
+ * again for LISTEN_NS.
  *
  * Who waits for events polls as well, whenever one came. So the thread does not nap while
  * a completion queue is armed or was armed since its last look.
@@ -17,10 +20,15 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NAP_NS	   (2 * NSEC_PER_MSEC)
+#define GAP_NS	   NSEC_PER_MSEC /* without a poll: nobody polls */
+#define LISTEN_NS  (100 * NSEC_PER_MSEC)
+#define SLICE_NS   (NSEC_PER_MSEC / 10) /* the least that Linux takes */
 #define DEFER_PKTS 2
 
 static void wake(struct device *dev)
@@ -85,6 +93,8 @@ static int run_once(struct device *dev, const struct cq *cq)
 	bool due = now >= atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed);
 	bool holds = n == LINK_BURST;
 
+	if (cq)
+		atomic_store_explicit(&dev->polled_ns, now, memory_order_relaxed);
 	if (holds != atomic_load_explicit(&dev->link_holds, memory_order_relaxed))
 		atomic_store(&dev->link_holds, holds);
 	if (!n && !due)
@@ -98,7 +108,6 @@ static int run_once(struct device *dev, const struct cq *cq)
 
 void progress(struct device *dev, const struct cq *cq)
 {
-	atomic_fetch_add_explicit(&dev->n_polls, 1, memory_order_relaxed);
 	if (pthread_mutex_trylock(&dev->rx_lock))
 		return;
 	run_once(dev, cq);
@@ -187,24 +196,45 @@ static int run_locked(struct device *dev)
 	return n;
 }
 
+/* Who polls memory, and that on every core, leaves the thread no time but what the
+ * scheduler takes from them: from Linux 6.12 on at once for threads with a short slice.
+ */
+static void ask_for_short_slice(void)
+{
+	/* sched_setattr(2); Linux' header and the C library's exclude each other */
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr = {.size = sizeof(attr), .policy = SCHED_OTHER, .runtime = SLICE_NS};
+
+	/* Older kernels, and those that refuse, make it slower, not wrong. */
+	syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
 static void *thread_main(void *arg)
 {
 	struct device *dev = arg;
-	uint64_t polls_seen = 0;
+	uint64_t listen_until_ns = 0;
 	uint32_t arms_seen = 0;
+	bool napped = false;
 
+	ask_for_short_slice();
 	while (!atomic_load(&dev->stop)) {
-		uint64_t polls = atomic_load(&dev->n_polls);
 		uint32_t arms = atomic_load(&dev->n_arms);
-		bool polled = polls != polls_seen, waited_for = arms != arms_seen;
+		bool waited_for = arms != arms_seen || atomic_load(&dev->n_armed);
+		uint64_t now = now_ns();
+		bool polled = now < atomic_load(&dev->polled_ns) + GAP_NS;
 
-		polls_seen = polls;
 		arms_seen = arms;
-		if (polled && !waited_for && !atomic_load(&dev->n_armed)) {
+		if (napped && !polled)
+			listen_until_ns = now + LISTEN_NS;
+		napped = polled && !waited_for && now >= listen_until_ns;
+		if (napped)
 			nap(dev);
-			continue;
-		}
-		if (!run_locked(dev))
+		else if (!run_locked(dev))
 			sleep_until_needed(dev);
 	}
 	return NULL;

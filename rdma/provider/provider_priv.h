@@ -140,6 +140,11 @@ static inline struct device *to_device(struct ibv_context *ctx)
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
 
+/* lid.c */
+uint16_t device_lid(const struct device *dev); /* 0: none */
+/* @attr, with a GRH made from its LID if it has none */
+struct ibv_ah_attr device_route(const struct device *dev, const struct ibv_ah_attr *attr);
+
 /* port.c */
 enum ibv_mtu device_mtu(const struct device *dev); /* the port's path MTU */
 uint32_t port_mbps(const struct device *dev);
