@@ -332,14 +332,15 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 
 static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 {
+	struct ibv_ah_attr route = device_route(to_device(ibpd->context), attr);
 	struct device_ah *ah;
 
-	if (!attr->is_global || attr->port_num != 1 || attr->grh.sgid_index != 0)
+	if (!route.is_global || route.port_num != 1 || route.grh.sgid_index != 0)
 		return fail(-EINVAL);
 	ah = calloc(1, sizeof(*ah));
 	if (!ah)
 		return fail(-ENOMEM);
-	ah->attr = *attr;
+	ah->attr = route;
 	ah->ibv.context = ibpd->context;
 	ah->ibv.pd = ibpd;
 	to_pd(ibpd)->n_users++;
@@ -431,10 +432,13 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 {
 	struct device *dev = to_device(ibqp->context);
+	struct ibv_qp_attr routed = *attr;
 	int rc;
 
+	if (mask & IBV_QP_AV)
+		routed.ah_attr = device_route(dev, &attr->ah_attr);
 	engine_lock_sent(dev);
-	rc = qp_modify(container_of(ibqp, struct device_qp, vqp.qp)->qp, attr, mask);
+	rc = qp_modify(container_of(ibqp, struct device_qp, vqp.qp)->qp, &routed, mask);
 	engine_unlock(dev);
 	return -rc;
 }

@@ -135,6 +135,7 @@ static int query_port(
 		.gid_tbl_len = 1,
 		.pkey_tbl_len = 1,
 		.max_msg_sz = ENGINE_MSG_MAX,
+		.lid = device_lid(dev),
 		.link_layer = IBV_LINK_LAYER_ETHERNET,
 	};
 	set_state(attr, dev->link->ifname);

@@ -57,7 +57,7 @@ struct device {
 
 	/* progress.c: */
 	_Atomic uint64_t deadline_ns;	  /* engine_deadline() as of the last unlock */
-	_Atomic uint64_t n_polls;	  /* grows while somebody polls */
+	_Atomic uint64_t polled_ns;	  /* when somebody polled last */
 	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
 	_Atomic uint32_t n_arms;  /* grows when somebody is to wait for an event */
 	_Atomic uint32_t n_armed; /* queues that are to tell */

@@ -14,7 +14,13 @@ source "$(dirname "$0")/../vm/net.sh"
 
 VRDMA_RUN=$1
 SIZES=(-s 70000)
-[ "${2:-}" != -a ] || SIZES=(-a)
+QPERF_TESTS=(rc_lat rc_rdma_write_bw rc_fetch_add_mr uc_bw ud_lat)
+if [ "${2:-}" = -a ]; then
+	SIZES=(-a)
+	QPERF_TESTS=({rc,uc,ud}_{lat,bw,bi_bw} rc_rdma_read_{lat,bw}
+		{rc,uc}_rdma_write_{lat,bw,poll_lat} rc_compare_swap_mr rc_fetch_add_mr
+		ver_rc_compare_swap ver_rc_fetch_add)
+fi
 LOGS=$(mktemp -d)
 SERVER=
 FAILED=0
@@ -42,7 +48,7 @@ start()
 	local ns=$1 log=$2
 
 	shift 2
-	timeout -k 5 30 ip netns exec "$ns" "$VRDMA_RUN" "$@" >"$log" 2>&1 &
+	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" "$@" >"$log" 2>&1 &
 	SERVER=$!
 }
 
@@ -105,6 +111,24 @@ mpi()
 		-x UCX_TLS=rc_verbs,ud_verbs,self -np 2 --host "$ADDR_A:1,$ADDR_B:1" \
 		"$@" >"$LOGS/mpirun" 2>&1 || rc=$?
 	report "mpirun $*" "$rc"
+}
+
+# qperf TEST... - it knows peers by LID, and measures each for a second at least
+qperf()
+{
+	local rc=0
+
+	rm -f "$LOGS"/*
+	start "$NS_A" "$LOGS/server" qperf
+	if listening "$SERVER"; then
+		in_ns "$NS_B" qperf -t 1 "$ADDR_A" "$@" >"$LOGS/client" 2>&1 || rc=$?
+		in_ns "$NS_B" qperf "$ADDR_A" quit >>"$LOGS/client" 2>&1 || rc=$?
+	else
+		rc=1
+	fi
+	wait "$SERVER" || rc=$?
+	SERVER=
+	report "qperf $*" "$rc"
 }
 
 # links_up - wait until both interfaces run
@@ -206,6 +230,7 @@ main()
 	done
 	pair env UCX_TLS=ud_verbs,self ucx_perftest -t tag_lat -n 300 -s 10000
 	pair env UCX_TLS=rc_verbs,ud_verbs,self ucx_perftest -t ucp_fadd -n 300 -s 8
+	qperf "${QPERF_TESTS[@]}"
 	mpi NPopenmpi -u 256 -n 5 -o /dev/null
 
 	echo "$N runs, $FAILED failed"
