@@ -8,6 +8,7 @@
  */
 #include "lib/util.h"
 #include "pair.h"
+#include "rc.h"
 #include "rdma/include/vrdma.h"
 
 #include <err.h>
@@ -17,23 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QPS_MAX	   10000
-#define DEPTH	   64	/* requests in flight for each queue pair, unless told */
-#define DEPTH_MAX  4096 /* requests that are posted in one go are these at most, too */
-#define INLINE_MAX 220	/* as perftest has it */
-#define PORT	   1
-#define GID_INDEX  0
-#define TIMEOUT	   14 /* 67 ms */
-#define RETRIES	   7
-#define RNR_TIMER  12 /* 0.64 ms */
-#define POLL_MAX   64
+#define QPS_MAX	  10000
+#define DEPTH	  64   /* requests in flight for each queue pair, unless told */
+#define DEPTH_MAX 4096 /* requests that are posted in one go are these at most, too */
+#define POLL_MAX  64
 
 enum mode { THROUGHPUT, PINGPONG };
 
 /* What one side tells the other. */
 struct endpoint {
 	uint32_t n_qp;
-	uint32_t mtu;
+	enum ibv_mtu mtu;
 	uint32_t rkey;
 	uint64_t addr;
 	uint32_t qpn[QPS_MAX];
@@ -92,58 +87,6 @@ static void open_device(struct run *r)
 		err(1, "register memory");
 }
 
-static void create_qp(struct run *r, struct ibv_qp **qp)
-{
-	struct ibv_qp_init_attr init = {
-		.send_cq = r->cq,
-		.recv_cq = r->cq,
-		.qp_type = IBV_QPT_RC,
-		.sq_sig_all = 1,
-		.cap = {.max_send_wr = r->opt.depth,
-			.max_recv_wr = r->opt.depth,
-			.max_send_sge = 1,
-			.max_recv_sge = 1,
-			.max_inline_data = INLINE_MAX},
-	};
-	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT,
-		.port_num = PORT,
-		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
-	int mask = IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
-
-	*qp = ibv_create_qp(r->pd, &init);
-	if (!*qp || ibv_modify_qp(*qp, &attr, mask))
-		err(1, "create a queue pair");
-}
-
-static void connect_qp(
-	struct ibv_qp *qp, const struct endpoint *theirs, uint32_t qpn, enum ibv_mtu mtu)
-{
-	struct ibv_qp_attr rtr = {
-		.qp_state = IBV_QPS_RTR,
-		.path_mtu = mtu,
-		.dest_qp_num = qpn,
-		.min_rnr_timer = RNR_TIMER,
-		.ah_attr = {.is_global = 1,
-			.port_num = PORT,
-			.grh = {.dgid = theirs->gid,
-				.sgid_index = GID_INDEX,
-				.hop_limit = 64}},
-	};
-	int rtr_mask = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-		       IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
-	struct ibv_qp_attr rts = {
-		.qp_state = IBV_QPS_RTS,
-		.timeout = TIMEOUT,
-		.retry_cnt = RETRIES,
-		.rnr_retry = RETRIES,
-	};
-	int rts_mask = IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-		       IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC;
-
-	if (ibv_modify_qp(qp, &rtr, rtr_mask) || ibv_modify_qp(qp, &rts, rts_mask))
-		err(1, "connect a queue pair");
-}
-
 /* Receive into @slot, all of one queue pair. A slot is also the id of its request, and
  * slot / depth its queue pair.
  */
@@ -178,7 +121,8 @@ static void post_sends(struct run *r, const uint64_t *slot, int n)
 			.sg_list = &sge,
 			.num_sge = 1,
 			.opcode = r->opt.is_write ? IBV_WR_RDMA_WRITE : IBV_WR_SEND,
-			.send_flags = r->opt.size <= INLINE_MAX ? IBV_SEND_INLINE : 0,
+			.send_flags =
+				r->opt.size <= BENCH_INLINE_MAX ? IBV_SEND_INLINE : 0,
 			.wr.rdma = {.remote_addr =
 					    r->peer.addr + r->opt.size * (slot[i] + 1),
 				.rkey = r->peer.rkey},
@@ -212,36 +156,22 @@ static void post_first(struct run *r, post_fn *post, uint32_t n)
 		post(r, &slot, 1);
 }
 
-static int poll_cq(struct run *r, struct ibv_wc *wc, int max)
-{
-	int n = ibv_poll_cq(r->cq, max, wc);
-
-	for (int i = 0; i < n; i++)
-		if (wc[i].status)
-			errx(1, "%s", ibv_wc_status_str(wc[i].status));
-	return n;
-}
-
 static void connect_all(struct run *r)
 {
 	struct endpoint mine = {
 		.n_qp = r->opt.n_qp, .rkey = r->mr->rkey, .addr = (uintptr_t)r->buffer};
-	struct ibv_port_attr port;
 
 	for (uint32_t i = 0; i < r->opt.n_qp; i++) {
-		create_qp(r, &r->qp[i]);
+		r->qp[i] = rc_create(r->pd, r->cq, r->opt.depth);
 		mine.qpn[i] = r->qp[i]->qp_num;
 	}
-	if (ibv_query_gid(r->ctx, PORT, GID_INDEX, &mine.gid) ||
-		ibv_query_port(r->ctx, PORT, &port))
-		err(1, "query the device");
-	mine.mtu = port.active_mtu;
+	rc_own_address(r->ctx, &mine.gid, &mine.mtu);
 	pair_exchange(r->tcp, &mine, &r->peer, sizeof(mine));
 	if (r->peer.n_qp != r->opt.n_qp)
 		errx(1, "the other side has %u queue pairs", r->peer.n_qp);
 	for (uint32_t i = 0; i < r->opt.n_qp; i++)
-		connect_qp(
-			r->qp[i], &r->peer, r->peer.qpn[i], MIN(mine.mtu, r->peer.mtu));
+		rc_connect(r->qp[i], &r->peer.gid, r->peer.qpn[i],
+			MIN(mine.mtu, r->peer.mtu));
 	post_first(r, post_recvs, n_slots(r));
 	pair_barrier(r->tcp);
 }
@@ -266,7 +196,7 @@ static void serve(struct run *r)
 	uint64_t slot[POLL_MAX];
 
 	for (unsigned int turn = 0;; turn++) {
-		int n = poll_cq(r, wc, POLL_MAX);
+		int n = rc_poll(r->cq, wc, POLL_MAX);
 
 		/* Looking at the socket costs a system call: not at every turn. */
 		if (!n && turn % 1024 == 0 && pair_ended(r->tcp))
@@ -323,7 +253,7 @@ static void run_throughput(struct run *r)
 	turns_init(&turns, n_slots(r), first);
 	post_first(r, post_sends, first);
 	while (in_flight) {
-		int n = poll_cq(r, wc, POLL_MAX);
+		int n = rc_poll(r->cq, wc, POLL_MAX);
 
 		n_done += (uint64_t)n;
 		if (n && now_ns() >= end) {
@@ -347,7 +277,7 @@ static void await_answer(struct run *r)
 	struct ibv_wc wc;
 
 	do {
-		while (!poll_cq(r, &wc, 1)) {
+		while (!rc_poll(r->cq, &wc, 1)) {
 		}
 	} while (wc.opcode != IBV_WC_RECV);
 	post_recvs(r, &wc.wr_id, 1);

@@ -16,7 +16,9 @@
 
 #include "rdma/wire/packet.h"
 
-#define LINK_BURST	64  /* packets in a burst */
+/* Packets in a burst: at a path MTU of 4096 they fill four messages of 64 KiB to the
+ * kernel. */
+#define LINK_BURST	60
 #define LINK_BURST_IOVS 256 /* payload pieces in a burst */
 /* BTH to ICRC inclusive, at the largest path MTU that there is */
 #define LINK_PKT_MAX (WIRE_HDR_MAX + 4096 + WIRE_ICRC_SIZE)
