@@ -23,6 +23,7 @@
 
 #include "cq.h"
 #include "mr.h"
+#include "mw.h"
 #include "rq.h"
 #include "timers.h"
 #include "rdma/io/link.h"

@@ -21,18 +21,39 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 	return got;
 }
 
+static int post_one(struct device_qp *qp, const struct ibv_send_wr *wr)
+{
+	const struct ibv_ah_attr *ah = NULL;
+
+	if (qp->vqp.qp.qp_type == IBV_QPT_UD) {
+		if (!wr->wr.ud.ah)
+			return -EINVAL;
+		ah = &container_of(wr->wr.ud.ah, struct device_ah, ibv)->attr;
+	} else if (unlikely(wr->opcode == IBV_WR_BIND_MW)) {
+		/* Type 1 has ibv_bind_mw(3). */
+		if (!wr->bind_mw.mw || wr->bind_mw.mw->type != IBV_MW_TYPE_2)
+			return -EINVAL;
+	}
+	return qp_post_send(qp->qp, wr, ah);
+}
+
+/* Windows have new keys when what binds them is posted. */
+static void set_window_keys(const struct ibv_send_wr *wr, const struct ibv_send_wr *end)
+{
+	for (; wr != end; wr = wr->next) {
+		if (unlikely(wr->opcode == IBV_WR_BIND_MW))
+			wr->bind_mw.mw->rkey = (wr->bind_mw.mw->rkey & ~MW_KEY_BITS) |
+					       (wr->bind_mw.rkey & MW_KEY_BITS);
+	}
+}
+
 /* Under the device's lock. @bad_wr: set if one can't be posted. 0 or negative errno */
 static int post_sends(
 	struct device_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
 {
 	for (; wr; wr = wr->next) {
-		const struct ibv_ah_attr *ah = NULL;
-		bool is_ud = qp->vqp.qp.qp_type == IBV_QPT_UD;
-		int rc;
+		int rc = post_one(qp, wr);
 
-		if (is_ud && wr->wr.ud.ah)
-			ah = &container_of(wr->wr.ud.ah, struct device_ah, ibv)->attr;
-		rc = is_ud && !ah ? -EINVAL : qp_post_send(qp->qp, wr, ah);
 		if (rc) {
 			*bad_wr = wr;
 			return rc;
@@ -49,6 +70,7 @@ static int post_send(
 
 	engine_lock(dev);
 	rc = post_sends(container_of(ibqp, struct device_qp, vqp.qp), wr, bad_wr);
+	set_window_keys(wr, rc ? *bad_wr : NULL);
 	engine_unlock(dev);
 	return -rc;
 }
@@ -65,6 +87,8 @@ int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr)
 	rc = post_sends(qp, wr, &bad_wr);
 	if (rc)
 		qp_sq_rollback(qp->qp, mark);
+	else
+		set_window_keys(wr, NULL);
 	engine_unlock(dev);
 	return -rc;
 }

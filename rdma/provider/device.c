@@ -52,12 +52,17 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->page_size_cap = ~0xfffull;
 	a->max_qp = ENGINE_QP_MAX;
 	a->max_qp_wr = ENGINE_SQ_MAX;
-	a->device_cap_flags = IBV_DEVICE_CURR_QP_STATE_MOD | IBV_DEVICE_RC_RNR_NAK_GEN;
+	/* "Memory management extensions" are invalidation; what else they have can't be
+	 * asked for by programs. */
+	a->device_cap_flags = IBV_DEVICE_CURR_QP_STATE_MOD | IBV_DEVICE_RC_RNR_NAK_GEN |
+			      IBV_DEVICE_MEM_WINDOW | IBV_DEVICE_MEM_WINDOW_TYPE_2B |
+			      IBV_DEVICE_MEM_MGT_EXTENSIONS;
 	a->max_sge = ENGINE_SGE_MAX;
 	a->max_sge_rd = ENGINE_SGE_MAX;
 	a->max_cq = DEVICE_CQ_MAX;
 	a->max_cqe = CQ_DEPTH_MAX;
 	a->max_mr = MR_MAX;
+	a->max_mw = MW_MAX;
 	a->max_pd = DEVICE_PD_MAX;
 	a->max_qp_rd_atom = ENGINE_RD_MAX;
 	a->max_qp_init_rd_atom = ENGINE_RD_MAX;
@@ -127,6 +132,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 	strcpy(ctx->gid_dir, gid_dir);
 	verbs_set_ops(&ctx->vctx, &device_ops);
 	verbs_set_ops(&ctx->vctx, &port_ops);
+	verbs_set_ops(&ctx->vctx, &memory_ops);
 	verbs_set_ops(&ctx->vctx, &object_ops);
 	verbs_set_ops(&ctx->vctx, &datapath_ops);
 	verbs_set_ops(&ctx->vctx, &event_ops);

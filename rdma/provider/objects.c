@@ -13,105 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For constructors: set errno and give NULL. */
-static void *fail(int rc)
-{
-	errno = -rc;
-	return NULL;
-}
-
-/* Protection domains. */
-
-static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
-{
-	struct device *dev = to_device(ctx);
-	struct device_pd *pd = calloc(1, sizeof(*pd));
-
-	if (!pd)
-		return fail(-ENOMEM);
-	engine_lock(dev);
-	pd->id = ++dev->next_pd;
-	engine_unlock(dev);
-	pd->ibv.handle = pd->id;
-	return &pd->ibv;
-}
-
-static struct device_pd *to_pd(struct ibv_pd *ibpd)
-{
-	return container_of(ibpd, struct device_pd, ibv);
-}
-
-static int dealloc_pd(struct ibv_pd *ibpd)
-{
-	if (to_pd(ibpd)->n_users)
-		return EBUSY;
-	free(to_pd(ibpd));
-	return 0;
-}
-
-/* Memory regions. */
-
-#define ACCESS_SUPPORTED                                                             \
-	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
-		IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND |                      \
-		IBV_ACCESS_RELAXED_ORDERING)
-
-static int check_access(int access)
-{
-	if (access & ~ACCESS_SUPPORTED)
-		return -EOPNOTSUPP;
-	/* ibv_reg_mr(3): who may be written from afar must be writable here. */
-	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) &&
-		!(access & IBV_ACCESS_LOCAL_WRITE))
-		return -EINVAL;
-	return 0;
-}
-
-static struct ibv_mr *reg_mr(
-	struct ibv_pd *ibpd, void *addr, size_t length, uint64_t iova, int access)
-{
-	struct device *dev = to_device(ibpd->context);
-	struct mr region = {
-		.pd = to_pd(ibpd)->id,
-		.access = access,
-		.iova = iova,
-		.length = length,
-		.addr = addr,
-	};
-	struct device_mr *mr;
-	int rc = check_access(access);
-
-	if (rc)
-		return fail(rc);
-	mr = calloc(1, sizeof(*mr));
-	if (!mr)
-		return fail(-ENOMEM);
-	engine_lock(dev);
-	rc = mr_register(engine_mrs(dev->engine), &region, &mr->vmr.ibv_mr.lkey);
-	engine_unlock(dev);
-	if (rc) {
-		free(mr);
-		return fail(rc);
-	}
-	to_pd(ibpd)->n_users++;
-	mr->vmr.ibv_mr.rkey = mr->vmr.ibv_mr.lkey;
-	mr->vmr.mr_type = IBV_MR_TYPE_MR;
-	mr->vmr.access = access;
-	return &mr->vmr.ibv_mr;
-}
-
-static int dereg_mr(struct verbs_mr *vmr)
-{
-	struct device *dev = to_device(vmr->ibv_mr.context);
-
-	engine_lock(dev);
-	mr_deregister(engine_mrs(dev->engine), vmr->ibv_mr.lkey);
-	engine_unlock(dev);
-	to_pd(vmr->ibv_mr.pd)->n_users--;
-	free(container_of(vmr, struct device_mr, vmr));
-	return 0;
-}
-
 /* Completion queues. */
 
 static struct device_cq *to_cq(struct ibv_cq *ibcq)
@@ -161,16 +62,16 @@ static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 
 	/* One that libibverbs made in vain, as it asked /dev/null. */
 	if (channel && !event_fd_is_ours(channel->fd))
-		return fail(-EOPNOTSUPP);
+		return device_fail(-EOPNOTSUPP);
 	if (cqe <= 0 || comp_vector < 0 || comp_vector >= ctx->num_comp_vectors)
-		return fail(-EINVAL);
+		return device_fail(-EINVAL);
 	cq = calloc(1, sizeof(*cq));
 	if (!cq)
-		return fail(-ENOMEM);
+		return device_fail(-ENOMEM);
 	rc = cq_create((uint32_t)cqe, &cq->cq);
 	if (rc) {
 		free(cq);
-		return fail(rc);
+		return device_fail(rc);
 	}
 	cq_set_notify(cq->cq, cq_notified, cq);
 	pthread_spin_init(&cq->lock, PTHREAD_PROCESS_PRIVATE);
@@ -259,18 +160,18 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 	int rc;
 
 	if (!srq)
-		return fail(-ENOMEM);
-	rc = rq_create(
-		to_pd(ibpd)->id, init->attr.max_wr, MAX(init->attr.max_sge, 1u), &rq);
+		return device_fail(-ENOMEM);
+	rc = rq_create(to_device_pd(ibpd)->id, init->attr.max_wr,
+		MAX(init->attr.max_sge, 1u), &rq);
 	if (rc) {
 		free(srq);
-		return fail(rc);
+		return device_fail(rc);
 	}
 	rq_set_notify(rq, srq_notified, srq);
 	device_rq_init(&srq->rq, rq);
 	init->attr.max_wr = rq_depth(rq);
 	init->attr.max_sge = rq_max_sge(rq);
-	to_pd(ibpd)->n_users++;
+	to_device_pd(ibpd)->n_users++;
 	srq->vsrq.srq_type = IBV_SRQT_BASIC;
 	return &srq->vsrq.srq;
 }
@@ -321,7 +222,7 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 		n -= events_forget_async(ibsrq->context, ibsrq);
 	engine_unlock(dev);
 	events_await_ack(&ibsrq->mutex, &ibsrq->cond, &ibsrq->events_completed, n);
-	to_pd(ibsrq->pd)->n_users--;
+	to_device_pd(ibsrq->pd)->n_users--;
 	pthread_spin_destroy(&srq->rq.lock);
 	rq_destroy(srq->rq.rq);
 	free(srq);
@@ -336,20 +237,20 @@ static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 	struct device_ah *ah;
 
 	if (!route.is_global || route.port_num != 1 || route.grh.sgid_index != 0)
-		return fail(-EINVAL);
+		return device_fail(-EINVAL);
 	ah = calloc(1, sizeof(*ah));
 	if (!ah)
-		return fail(-ENOMEM);
+		return device_fail(-ENOMEM);
 	ah->attr = route;
 	ah->ibv.context = ibpd->context;
 	ah->ibv.pd = ibpd;
-	to_pd(ibpd)->n_users++;
+	to_device_pd(ibpd)->n_users++;
 	return &ah->ibv;
 }
 
 static int destroy_ah(struct ibv_ah *ibah)
 {
-	to_pd(ibah->pd)->n_users--;
+	to_device_pd(ibah->pd)->n_users--;
 	free(container_of(ibah, struct device_ah, ibv));
 	return 0;
 }
@@ -358,7 +259,7 @@ static int destroy_ah(struct ibv_ah *ibah)
 
 static void count_users(struct ibv_qp *ibqp, int n)
 {
-	to_pd(ibqp->pd)->n_users += n;
+	to_device_pd(ibqp->pd)->n_users += n;
 	to_cq(ibqp->send_cq)->n_users += n;
 	to_cq(ibqp->recv_cq)->n_users += n;
 	if (ibqp->srq)
@@ -395,7 +296,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	struct device *dev = to_device(pd->context);
 	struct device_qp *qp;
 	struct qp_config config = {
-		.pd = to_pd(pd)->id,
+		.pd = to_device_pd(pd)->id,
 		.type = init->qp_type,
 		.port_mtu = 128u << device_mtu(dev),
 		.sq_sig_all = init->sq_sig_all,
@@ -404,14 +305,14 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	int rc;
 
 	if (!init->send_cq || !init->recv_cq)
-		return fail(-EINVAL);
+		return device_fail(-EINVAL);
 	config.send_cq = to_cq(init->send_cq)->cq;
 	config.recv_cq = to_cq(init->recv_cq)->cq;
 	if (init->srq)
 		config.srq = to_srq(init->srq)->rq.rq;
 	qp = calloc(1, sizeof(*qp));
 	if (!qp)
-		return fail(-ENOMEM);
+		return device_fail(-ENOMEM);
 	config.notify = qp_notified;
 	config.notify_arg = qp;
 	engine_lock(dev);
@@ -419,7 +320,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	engine_unlock(dev);
 	if (rc) {
 		free(qp);
-		return fail(rc);
+		return device_fail(rc);
 	}
 	device_rq_init(&qp->rq, qp_rq(qp->qp));
 	qp->sq_sig_all = init->sq_sig_all;
@@ -507,10 +408,6 @@ static int destroy_qp(struct ibv_qp *ibqp)
 }
 
 const struct verbs_context_ops object_ops = {
-	.alloc_pd = alloc_pd,
-	.dealloc_pd = dealloc_pd,
-	.reg_mr = reg_mr,
-	.dereg_mr = dereg_mr,
 	.create_cq = create_cq,
 	.resize_cq = resize_cq,
 	.req_notify_cq = req_notify_cq,

@@ -15,6 +15,7 @@
 
 #include <infiniband/driver.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -137,6 +138,18 @@ static inline struct device *to_device(struct ibv_context *ctx)
 		->dev;
 }
 
+static inline struct device_pd *to_device_pd(struct ibv_pd *ibpd)
+{
+	return (struct device_pd *)((char *)ibpd - offsetof(struct device_pd, ibv));
+}
+
+/* For constructors: set errno and give NULL. */
+static inline void *device_fail(int rc)
+{
+	errno = -rc;
+	return NULL;
+}
+
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
 
@@ -191,11 +204,12 @@ void qp_ex_destroy(struct device_qp *qp);
 /* datapath.c: post a list, or none of it if one is wrong. Return: 0 or errno */
 int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr);
 
-/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, objects.c, datapath.c */
+/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, memory.c, objects.c, datapath.c */
 extern const struct verbs_context_ops port_ops;
 extern const struct verbs_context_ops cq_ex_ops;
 extern const struct verbs_context_ops qp_ex_ops;
 extern const struct verbs_context_ops event_ops;
+extern const struct verbs_context_ops memory_ops;
 extern const struct verbs_context_ops object_ops;
 extern const struct verbs_context_ops datapath_ops;
 

@@ -93,6 +93,32 @@ static void wr_send_imm(struct ibv_qp_ex *qpx, __be32 imm)
 	begin(qpx, IBV_WR_SEND_WITH_IMM)->imm_data = imm;
 }
 
+static void begin_invalidate(
+	struct ibv_qp_ex *qpx, enum ibv_wr_opcode opcode, uint32_t rkey)
+{
+	begin(qpx, opcode)->invalidate_rkey = rkey;
+}
+
+static void wr_send_inv(struct ibv_qp_ex *qpx, uint32_t rkey)
+{
+	begin_invalidate(qpx, IBV_WR_SEND_WITH_INV, rkey);
+}
+
+static void wr_local_inv(struct ibv_qp_ex *qpx, uint32_t rkey)
+{
+	begin_invalidate(qpx, IBV_WR_LOCAL_INV, rkey);
+}
+
+static void wr_bind_mw(struct ibv_qp_ex *qpx, struct ibv_mw *mw, uint32_t rkey,
+	const struct ibv_mw_bind_info *info)
+{
+	struct ibv_send_wr *wr = begin(qpx, IBV_WR_BIND_MW);
+
+	wr->bind_mw.mw = mw;
+	wr->bind_mw.rkey = rkey;
+	wr->bind_mw.bind_info = *info;
+}
+
 static struct ibv_send_wr *begin_rdma(struct ibv_qp_ex *qpx, enum ibv_wr_opcode opcode,
 	uint32_t rkey, uint64_t remote_addr)
 {
@@ -251,10 +277,12 @@ static void wr_abort(struct ibv_qp_ex *qpx)
 /* Life. */
 
 #define OPS_UD (IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM)
-#define OPS_UC (OPS_UD | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM)
-#define OPS_RC                                                                   \
-	(OPS_UC | IBV_QP_EX_WITH_RDMA_READ | IBV_QP_EX_WITH_ATOMIC_CMP_AND_SWP | \
-		IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD)
+#define OPS_UC                                                                     \
+	(OPS_UD | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM | \
+		IBV_QP_EX_WITH_BIND_MW | IBV_QP_EX_WITH_LOCAL_INV)
+#define OPS_RC                                                              \
+	(OPS_UC | IBV_QP_EX_WITH_SEND_WITH_INV | IBV_QP_EX_WITH_RDMA_READ | \
+		IBV_QP_EX_WITH_ATOMIC_CMP_AND_SWP | IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD)
 
 static uint64_t supported_ops(enum ibv_qp_type type)
 {
@@ -273,6 +301,9 @@ static void set_functions(struct ibv_qp_ex *qpx, uint64_t ops)
 #define SET(op, function) qpx->function = ops & IBV_QP_EX_WITH_##op ? function : NULL
 	SET(SEND, wr_send);
 	SET(SEND_WITH_IMM, wr_send_imm);
+	SET(SEND_WITH_INV, wr_send_inv);
+	SET(LOCAL_INV, wr_local_inv);
+	SET(BIND_MW, wr_bind_mw);
 	SET(RDMA_WRITE, wr_rdma_write);
 	SET(RDMA_WRITE_WITH_IMM, wr_rdma_write_imm);
 	SET(RDMA_READ, wr_rdma_read);
