@@ -205,6 +205,8 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 	case IBV_QPS_RTS:
 		if (prev == IBV_QPS_RTR)
 			requester_reset(qp, attr->sq_psn);
+		if (prev == IBV_QPS_SQE)
+			requester_flush(qp);
 		engine_schedule(qp);
 		break;
 	default:

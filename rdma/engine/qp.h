@@ -52,7 +52,8 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask);
 /** qp_query() - the attributes as they are */
 void qp_query(const struct qp *qp, struct ibv_qp_attr *attr);
 
-/** qp_post_send() - put one work request on the send queue; engine_output() sends it
+/** qp_post_send() - put one work request on the send queue; engine_output() sends it, or
+ * completes it as flushed if the queue pair is in an error state
  * @ah: UD only: where wr->wr.ud.ah leads; copied
  * Return: 0, -EINVAL (state, opcode, pieces, length), -ENOMEM (queue full)
  */
@@ -66,8 +67,7 @@ struct qp_sq_mark {
 };
 
 /** qp_sq_mark(), qp_sq_rollback() - forget what was posted since the mark was taken. No
- * other function of the engine may be called in between. In the error state there is
- * nothing to forget, as what was posted has completed at once.
+ * other function of the engine may be called in between.
  */
 struct qp_sq_mark qp_sq_mark(const struct qp *qp);
 void qp_sq_rollback(struct qp *qp, struct qp_sq_mark mark);

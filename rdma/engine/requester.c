@@ -455,6 +455,12 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
 	struct requester *req = &qp->req;
 
+	/* What was posted in an error state; not as it was posted, since what is refused
+	 * later may take it back (qp_sq_rollback()). */
+	if (unlikely(qp->state == IBV_QPS_ERR || qp->state == IBV_QPS_SQE)) {
+		requester_flush(qp);
+		return false;
+	}
 	if (!is_reliable(qp))
 		return output_unreliable(qp, burst, now_ns);
 

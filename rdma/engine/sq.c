@@ -194,10 +194,7 @@ int qp_post_send(
 	req->next_psn = psn_add(req->next_psn, wqe->n_pkts);
 	req->head++;
 
-	if (qp->state == IBV_QPS_ERR || qp->state == IBV_QPS_SQE)
-		requester_flush(qp);
-	else
-		engine_schedule(qp);
+	engine_schedule(qp);
 	return 0;
 }
 
@@ -208,8 +205,6 @@ struct qp_sq_mark qp_sq_mark(const struct qp *qp)
 
 void qp_sq_rollback(struct qp *qp, struct qp_sq_mark mark)
 {
-	if (qp->state == IBV_QPS_ERR || qp->state == IBV_QPS_SQE)
-		return;
 	qp->req.head = mark.head;
 	qp->req.next_psn = mark.next_psn;
 }

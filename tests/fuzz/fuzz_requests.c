@@ -246,8 +246,6 @@ static void post_and_roll_back(struct pair *p, int s, int i, struct input *in)
 
 	post_send(p, s, i, in);
 	post_send(p, s, i, in);
-	if (qp_state(qp) == IBV_QPS_ERR || qp_state(qp) == IBV_QPS_SQE)
-		return;
 	qp_sq_rollback(qp, mark);
 	while (first != side->next_id)
 		side->posted[++first].waits = false;

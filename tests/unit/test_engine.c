@@ -457,6 +457,7 @@ static void peer_gone(void **state)
 	assert_int_equal(world_wc(w.end[0].rcq).status, IBV_WC_WR_FLUSH_ERR);
 	/* what is posted now is flushed at once */
 	assert_int_equal(world_send(&w.end[0], 3, buf, 4, sk, 0), 0);
+	world_run(&w, WORLD_FOREVER);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
 	world_close(&w);
 }

@@ -166,11 +166,12 @@ static void drained_event(void **state)
 	world_close(&w);
 }
 
-/* From RESET to ERR, without attributes: what is posted completes at once. */
+/* From RESET to ERR, without attributes: what is posted is flushed. */
 static void error_before_anything(void **state)
 {
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
 	uint8_t buf[4] = "abc";
+	struct qp_sq_mark mark;
 	struct world w;
 
 	world_open(&w, &world_default);
@@ -179,7 +180,14 @@ static void error_before_anything(void **state)
 	attr.qp_state = IBV_QPS_ERR;
 	assert_int_equal(qp_modify(w.end[0].qp, &attr, IBV_QP_STATE), 0);
 	assert_int_equal(world_send(&w.end[0], 2, buf, 4, 0, 0), 0);
+	world_run(&w, WORLD_FOREVER);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_WR_FLUSH_ERR);
+	/* a list that is refused: none of it was posted */
+	mark = qp_sq_mark(w.end[0].qp);
+	assert_int_equal(world_send(&w.end[0], 3, buf, 4, 0, 0), 0);
+	qp_sq_rollback(w.end[0].qp, mark);
+	world_run(&w, WORLD_FOREVER);
+	assert_true(cq_is_empty(w.end[0].scq));
 	world_close(&w);
 }
 
