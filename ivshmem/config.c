@@ -186,6 +186,11 @@ static int set_max_half_open(struct region_config *r, const char *text)
 	return read_u32(text, &r->max_half_open);
 }
 
+static int set_sockets(struct region_config *r, const char *text)
+{
+	return read_u32(text, &r->n_processes);
+}
+
 static int set_huge(struct region_config *r, const char *text)
 {
 	return read_huge(text, &r->huge);
@@ -213,6 +218,7 @@ static const struct {
 	{"vectors", set_vectors, false},
 	{"max-peers", set_max_peers, false},
 	{"max-half-open", set_max_half_open, false},
+	{"sockets", set_sockets, false},
 	{"hugepages", set_huge, false},
 	{"uid", set_uid, true},
 	{"gid", set_gid, true},

@@ -94,12 +94,12 @@ static int remove_stale(const struct sockaddr_un *addr)
 }
 
 static int bind_and_listen(
-	struct listener *l, const struct sockaddr_un *addr, bool private)
+	struct listener *l, const struct sockaddr_un *addr, int type, bool private)
 {
 	struct stat st;
 	int rc;
 
-	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	l->fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return -errno;
 	/* The file gets the socket's mode, so it is never wider, not for a moment. */
@@ -125,7 +125,7 @@ fail_socket:
 	return rc;
 }
 
-int listener_open(struct listener *l, const char *path, bool private)
+int listener_open(struct listener *l, const char *path, int type, bool private)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int rc;
@@ -144,7 +144,7 @@ int listener_open(struct listener *l, const char *path, bool private)
 		return rc;
 	rc = remove_stale(&addr);
 	if (!rc)
-		rc = bind_and_listen(l, &addr, private);
+		rc = bind_and_listen(l, &addr, type, private);
 	if (rc)
 		lock_drop(l);
 	return rc;

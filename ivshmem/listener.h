@@ -25,11 +25,12 @@ struct listener {
 };
 
 /** listener_open() - listen at @path
+ * @type:    SOCK_STREAM or SOCK_SEQPACKET
  * @private: only the server's own user may connect (the file's mode is 0600, else 0666)
  * Return: 0 or a negative errno: -EADDRINUSE when another server is there, -EEXIST when
  * @path is something other than a socket, -ENAMETOOLONG
  */
-int listener_open(struct listener *l, const char *path, bool private);
+int listener_open(struct listener *l, const char *path, int type, bool private);
 
 /** listener_close() - close it and remove its files, if they are still its own */
 void listener_close(struct listener *l);

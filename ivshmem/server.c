@@ -19,11 +19,13 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "ivshmem/dirproto.h"
 #include "ivshmem/proto.h"
 
 #define TICK_NS	       (200 * NSEC_PER_MSEC)
 #define EVENTS_PER_RUN 64
 #define FDS_OF_REGION  3  /* listener, lock, memory */
+#define FDS_OF_PROCESS 3  /* its connection, and an offer at a time */
 #define FDS_OF_OTHERS  64 /* epoll, timer, and whatever else the process has */
 
 static_assert(SERVER_PEERS_MAX <= PROTO_ID_MAX + 1, "every client gets an ID");
@@ -84,6 +86,11 @@ const char *region_config_check(const struct region_config *config)
 		return "max-peers: 1 to 1024";
 	if (config->max_half_open > config->max_peers)
 		return "max-half-open: at most max-peers";
+	if (config->n_processes > DIRECTORY_CLIENTS_MAX)
+		return "sockets: at most 4096";
+	if (config->n_processes &&
+		strlen(config->socket) + strlen(DIR_SUFFIX) >= LISTENER_PATH_SIZE)
+		return "the path of the socket is too long for sockets";
 	return NULL;
 }
 
@@ -358,6 +365,10 @@ int server_run_once(struct server *s)
 			peer_ready(p, event.events);
 			region_reap(r);
 			break;
+		case SOURCE_DIRECTORY:
+			directory_run_once(
+				((struct directory_source *)event.data.ptr)->directory);
+			break;
 		}
 	}
 	return 0;
@@ -434,7 +445,12 @@ static struct region **region_find(const struct server *s, const char *name)
 
 static uint64_t fds_needed(const struct region_config *config)
 {
-	return FDS_OF_REGION + (uint64_t)config->max_peers * (1 + config->n_vectors);
+	uint64_t n =
+		FDS_OF_REGION + (uint64_t)config->max_peers * (1 + config->n_vectors);
+
+	if (config->n_processes)
+		n += FDS_OF_REGION + (uint64_t)config->n_processes * FDS_OF_PROCESS;
+	return n;
 }
 
 /* Would the clients of all regions get by with the descriptors that we may have? */
@@ -494,6 +510,29 @@ static int region_create(
 	return rc;
 }
 
+/* The directory for the socket shim, if the region is to have one. */
+static int region_directory_open(struct region *r)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &r->sockets};
+	char path[LISTENER_PATH_SIZE + sizeof(DIR_SUFFIX)];
+	int rc;
+
+	if (!r->config.n_processes)
+		return 0;
+	snprintf(path, sizeof(path), "%s" DIR_SUFFIX, r->config.socket);
+	rc = directory_open(
+		&r->sockets.directory, path, &r->config.access, r->config.n_processes);
+	if (rc)
+		return rc;
+	r->sockets.kind = SOURCE_DIRECTORY;
+	if (!epoll_ctl(r->server->epoll, EPOLL_CTL_ADD,
+		    directory_fd(r->sockets.directory), &event))
+		return 0;
+	rc = -errno;
+	directory_close(r->sockets.directory);
+	return rc;
+}
+
 int server_region_add(struct server *s, const struct region_config *config)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -505,8 +544,8 @@ int server_region_add(struct server *s, const struct region_config *config)
 	rc = region_create(&r, s, config);
 	if (rc)
 		return rc;
-	rc = listener_open(
-		&r->listener, config->socket, access_is_private(&config->access));
+	rc = listener_open(&r->listener, config->socket, SOCK_STREAM,
+		access_is_private(&config->access));
 	if (rc)
 		goto fail_listener;
 	event.data.ptr = r;
@@ -514,6 +553,9 @@ int server_region_add(struct server *s, const struct region_config *config)
 		rc = -errno;
 		goto fail_epoll;
 	}
+	rc = region_directory_open(r);
+	if (rc)
+		goto fail_epoll;
 	s->regions[s->n_regions++] = r;
 	s->memory += config->size;
 	return 0;
@@ -535,6 +577,7 @@ int server_region_remove(struct server *s, const char *name)
 	*found = s->regions[--s->n_regions];
 	s->memory -= r->config.size;
 	listener_close(&r->listener);
+	directory_close(r->sockets.directory);
 	for (uint32_t i = 0; i < r->config.max_peers; i++) {
 		if (r->peers[i])
 			peer_destroy(r->peers[i]);

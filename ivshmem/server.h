@@ -49,6 +49,7 @@ struct region_config {
 	uint32_t n_vectors;	/* of each client */
 	uint32_t max_peers;	/* clients at the same time */
 	uint32_t max_half_open; /* of these, such as have not read their set-up yet */
+	uint32_t n_processes;	/* that may use the socket shim; 0: no directory */
 	enum memory_huge huge;
 	struct access_list access;
 };

@@ -7,6 +7,7 @@
 #define IVSHMEM_SERVER_PRIV_H
 
 #include "ivshmem/bucket.h"
+#include "ivshmem/directory.h"
 #include "ivshmem/outq.h"
 #include "ivshmem/server.h"
 #include "lib/log.h"
@@ -16,6 +17,7 @@ enum source_kind {
 	SOURCE_TICK,
 	SOURCE_LISTENER,
 	SOURCE_PEER,
+	SOURCE_DIRECTORY,
 };
 
 /** enum peer_end - why a client is to go */
@@ -46,11 +48,18 @@ struct peer {
 	int vectors[];	      /* n_vectors eventfds; -1 not made yet */
 };
 
+/** struct directory_source - a region's directory, as the loop sees it */
+struct directory_source {
+	enum source_kind kind;
+	struct directory *directory; /* NULL: the region has none */
+};
+
 struct region {
 	enum source_kind kind;
 	struct server *server;
 	struct region_config config;
 	struct listener listener;
+	struct directory_source sockets;
 	bool paused; /* no descriptors: the listener waits for the next tick */
 	int memory_fd;
 	uint32_t next_id;

@@ -307,10 +307,16 @@ bool shring_is_ready(struct shring *r, enum shring_dir dir)
 	return space != -EAGAIN && (space < 0 || space >= tx->size / 4);
 }
 
+void shring_arm_anyway(struct shring *r, enum shring_dir dir)
+{
+	/* S1 */
+	atomic_store(&own(r)->ticket[dir], ++r->end[dir].ticket);
+}
+
 bool shring_arm(struct shring *r, enum shring_dir dir)
 {
-	/* S1, S2 */
-	atomic_store(&own(r)->ticket[dir], ++r->end[dir].ticket);
+	shring_arm_anyway(r, dir);
+	/* S2 */
 	if (!shring_is_ready(r, dir))
 		return true;
 	shring_disarm(r, dir);

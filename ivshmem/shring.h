@@ -152,6 +152,11 @@ void shring_peer_gone(struct shring *r);
  */
 bool shring_arm(struct shring *r, enum shring_dir dir);
 
+/** shring_arm_anyway() - as shring_arm(), also if waiting would end at once: for who has
+ * been told of that and waits for what comes next. The caller looks again afterwards.
+ */
+void shring_arm_anyway(struct shring *r, enum shring_dir dir);
+
 /** shring_disarm() - awake again: no bell is needed */
 void shring_disarm(struct shring *r, enum shring_dir dir);
 

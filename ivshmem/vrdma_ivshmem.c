@@ -54,6 +54,8 @@ static void usage(FILE *to)
 	      "        vectors=N              doorbells of each client (1)\n"
 	      "        max-peers=N            clients at the same time (16)\n"
 	      "        max-half-open=N        such as have not read yet (max-peers)\n"
+	      "        sockets=N              processes that may use the socket shim "
+	      "(0)\n"
 	      "        hugepages=auto|always|never\n"
 	      "        uid=USER, gid=GROUP    who may join; may be repeated (default:\n"
 	      "                               the server's own user)\n"

@@ -113,14 +113,20 @@ static bool is_global(const struct sockaddr *sa)
 	return !IN6_IS_ADDR_LINKLOCAL(&in6.sin6_addr);
 }
 
+/* An interface that gets a device for an address of @family. */
+static bool is_usable(const struct ifaddrs *ifa, int family)
+{
+	return ifa->ifa_addr && ifa->ifa_addr->sa_family == family &&
+	       (ifa->ifa_flags & IFF_UP) && !(ifa->ifa_flags & IFF_LOOPBACK) &&
+	       is_global(ifa->ifa_addr);
+}
+
 static void add_first(struct device_list *list, const struct ifaddrs *ifa, int family)
 {
 	char addr[INET6_ADDRSTRLEN];
 	uint8_t gid[16];
 
-	if (!ifa->ifa_addr || ifa->ifa_addr->sa_family != family ||
-		!(ifa->ifa_flags & IFF_UP) || (ifa->ifa_flags & IFF_LOOPBACK) ||
-		!is_global(ifa->ifa_addr))
+	if (!is_usable(ifa, family))
 		return;
 	for (int i = 0; i < list->n; i++) {
 		if (!strcmp(list->entry[i].ifname, ifa->ifa_name))
@@ -129,6 +135,17 @@ static void add_first(struct device_list *list, const struct ifaddrs *ifa, int f
 	gid_from_sockaddr(ifa->ifa_addr, gid);
 	inet_ntop(family, family == AF_INET ? gid + 12 : gid, addr, sizeof(addr));
 	strcpy(add(list, gid, ifa->ifa_name)->addr, addr);
+}
+
+bool devices_are_possible(void)
+{
+	struct ifaddrs *all = interfaces();
+	bool found = false;
+
+	for (const struct ifaddrs *ifa = all; ifa; ifa = ifa->ifa_next)
+		found |= is_usable(ifa, AF_INET) || is_usable(ifa, AF_INET6);
+	freeifaddrs(all);
+	return found;
 }
 
 void devices_add_all(struct device_list *list)

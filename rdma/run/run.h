@@ -38,6 +38,7 @@ void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 void devices_add(struct device_list *list, const char *addr);
 void devices_name_last(struct device_list *list, const char *name);
 void devices_add_all(struct device_list *list);
+bool devices_are_possible(void); /* would devices_add_all() find an interface? */
 void devices_print(const struct device_list *list);
 void devices_make_tree(const struct device_list *list);
 

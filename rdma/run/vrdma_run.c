@@ -28,6 +28,20 @@ enum { EXIT_OURS = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 #define PLUGIN	"libvrdma" /* libibverbs appends -rdmav34.so */
 #define PRELOAD "libvrdma-preload.so"
+#define SOCKETS "libvrdma-socket.so"
+/* Where a build has it, seen from this program. */
+#define SOCKETS_BUILT "../../ivshmem/socket"
+/* The shim's variable for its region's socket. */
+#define REGION_VARIABLE "VRDMA_REGION"
+#define REGION_DEFAULT	"/run/vrdma/region.sock"
+
+/* What the command line asks for. */
+struct options {
+	struct device_list list;
+	bool list_only;
+	bool sockets;
+	const char *region;
+};
 
 void die(const char *fmt, ...)
 {
@@ -43,7 +57,8 @@ void die(const char *fmt, ...)
 
 static void usage(FILE *to)
 {
-	fputs("Usage: vrdma-run [--addr ADDR [--name NAME]]... COMMAND [ARG]...\n"
+	fputs("Usage: vrdma-run [--addr ADDR [--name NAME]]... [--sockets] COMMAND "
+	      "[ARG]...\n"
 	      "Runs COMMAND so that libibverbs finds userspace RoCEv2 devices.\n"
 	      "\n"
 	      "  -a, --addr ADDR  make a device on this IPv4 or IPv6 address of the "
@@ -52,6 +67,11 @@ static void usage(FILE *to)
 	      "                   and has an address, loopback left out\n"
 	      "  -n, --name NAME  name of the device on the last --addr; by default\n"
 	      "                   vrdma_ and the interface's name\n"
+	      "  -s, --sockets    TCP to programs of the same region goes through "
+	      "shared\n"
+	      "                   memory; devices are made where there are interfaces\n"
+	      "  -r, --region PATH  the region's socket (default: $VRDMA_REGION, or\n"
+	      "                   " REGION_DEFAULT ")\n"
 	      "  -l, --list       show the devices and run nothing\n"
 	      "  -h, --help       show this text\n"
 	      "\n"
@@ -92,6 +112,28 @@ static void prepend_env(const char *name, const char *value)
 	free(both);
 }
 
+/* The first of the two that is there. */
+static void find_sockets(char *path, size_t size)
+{
+	snprintf(path, size, "%s/" SOCKETS_BUILT "/" SOCKETS, library_dir());
+	if (access(path, R_OK))
+		snprintf(path, size, "%s/" SOCKETS, library_dir());
+	if (access(path, R_OK))
+		die("%s is missing; is vRDMA installed?", path);
+}
+
+static void set_sockets(const char *region)
+{
+	char preload[PATH_MAX + 64];
+
+	find_sockets(preload, sizeof(preload));
+	prepend_env("LD_PRELOAD", preload);
+	if (region)
+		setenv(REGION_VARIABLE, region, 1);
+	else
+		setenv(REGION_VARIABLE, REGION_DEFAULT, 0);
+}
+
 static void set_environment(void)
 {
 	const char *dir = library_dir();
@@ -106,11 +148,13 @@ static void set_environment(void)
 	setenv("SYSFS_PATH", TREE_DIR, 1);
 }
 
-static void parse_args(int argc, char **argv, struct device_list *list, bool *list_only)
+static void parse_args(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {
 		{"addr", required_argument, NULL, 'a'},
 		{"name", required_argument, NULL, 'n'},
+		{"sockets", no_argument, NULL, 's'},
+		{"region", required_argument, NULL, 'r'},
 		{"list", no_argument, NULL, 'l'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -118,16 +162,22 @@ static void parse_args(int argc, char **argv, struct device_list *list, bool *li
 	int opt;
 
 	/* +: what follows the command is the command's */
-	while ((opt = getopt_long(argc, argv, "+a:n:lh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+a:n:sr:lh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'a':
-			devices_add(list, optarg);
+			devices_add(&o->list, optarg);
 			break;
 		case 'n':
-			devices_name_last(list, optarg);
+			devices_name_last(&o->list, optarg);
 			break;
 		case 'l':
-			*list_only = true;
+			o->list_only = true;
+			break;
+		case 's':
+			o->sockets = true;
+			break;
+		case 'r':
+			o->region = optarg;
 			break;
 		case 'h':
 			usage(stdout);
@@ -139,25 +189,35 @@ static void parse_args(int argc, char **argv, struct device_list *list, bool *li
 	}
 }
 
+/* The devices, and what libibverbs needs to find them. */
+static void set_devices(struct options *o)
+{
+	/* Sockets need none; who asks for these may be where no interface is up. */
+	if (!o->list.n && (!o->sockets || devices_are_possible()))
+		devices_add_all(&o->list);
+	if (o->list_only || !o->list.n)
+		return;
+	mounts_make();
+	devices_make_tree(&o->list);
+	set_environment();
+}
+
 int main(int argc, char **argv)
 {
-	struct device_list list = {0};
-	bool list_only = false;
+	struct options o = {0};
 
-	parse_args(argc, argv, &list, &list_only);
-	if (list_only == (optind < argc)) {
+	parse_args(argc, argv, &o);
+	if (o.list_only == (optind < argc) || (o.region && !o.sockets)) {
 		usage(stderr);
 		return EXIT_OURS;
 	}
-	if (!list.n)
-		devices_add_all(&list);
-	if (list_only) {
-		devices_print(&list);
+	set_devices(&o);
+	if (o.list_only) {
+		devices_print(&o.list);
 		return 0;
 	}
-	mounts_make();
-	devices_make_tree(&list);
-	set_environment();
+	if (o.sockets)
+		set_sockets(o.region);
 	execvp(argv[optind], argv + optind);
 	fprintf(stderr, "vrdma-run: %s: %s\n", argv[optind], strerror(errno));
 	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;

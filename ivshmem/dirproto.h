@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a process with the socket shim and the directory of its region say to each other:
+ * docs/socket-shim.md section 3. SOCK_SEQPACKET, one request and one answer at a time;
+ * both sides are on one host, so numbers are in its byte order.
+ */
+#ifndef IVSHMEM_DIRPROTO_H
+#define IVSHMEM_DIRPROTO_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define DIR_VERSION    1u
+#define DIR_SUFFIX     ".dir" /* behind the path of the region's socket */
+#define DIR_TOKEN_SIZE 16
+#define DIR_FDS_MAX    65 /* with one request */
+
+enum dir_op {
+	DIR_HELLO = 1,
+	DIR_PUBLISH = 2,   /* + listening socket, sockets bound to the host's addresses */
+	DIR_UNPUBLISH = 3, /* id */
+	DIR_OFFER = 4,	   /* source, destination + socket, memfd */
+	DIR_CANCEL = 5,	   /* id */
+	DIR_ACCEPT = 6,	   /* + accepted socket */
+};
+
+/* An IPv4 address is ::ffff:a.b.c.d; the port is a number. */
+struct dir_addr {
+	uint8_t ip[16];
+	uint32_t port;
+};
+
+struct dir_request {
+	uint32_t version;
+	uint32_t op;
+	uint64_t id;
+	struct dir_addr src;
+	struct dir_addr dst;
+};
+
+struct dir_reply {
+	int32_t error; /* 0 or a negative errno */
+	uint32_t zero;
+	uint64_t id;
+	uint8_t token[DIR_TOKEN_SIZE]; /* + memfd */
+};
+
+static_assert(sizeof(struct dir_addr) == 20, "layout");
+static_assert(sizeof(struct dir_request) == 56, "layout");
+static_assert(sizeof(struct dir_reply) == 32, "layout");
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A connection that uses, or is about to use, a ring. Its state lies in memory that a
+ * process shares with its forked children, as they share the connection; the peer has no
+ * access to it. What differs from process to process is in conn_local.
+ *
+ * States. CONNECTING: the kernel's connect() is not done. OFFERED: it is, and the
+ * listener has not attached to the ring; what is written waits there. RING: both are
+ * there. KERNEL: the ring is not used (any more), all calls go to the kernel. Only
+ * forward, by conn_advance() and conn_revert().
+ *
+ * Locks: lock[dir] for all calls of shring.h for that direction, and for the process not
+ * to unmap the ring. Both are taken to change the state, READ first. doze is for going to
+ * sleep (wait.c).
+ */
+#ifndef IVSHMEM_SOCKET_CONN_H
+#define IVSHMEM_SOCKET_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fdtab.h"
+#include "ivshmem/shring.h"
+#include "lock.h"
+
+#define CONNS_MAX	65536
+#define UNATTACHED_MAX	(64u << 10) /* bytes to write before somebody attached */
+#define UNATTACHED_NS	(500 * NSEC_PER_MSEC) /* until the offer is taken back */
+#define CONN_USE_KERNEL (-4096)		      /* no errno: let the kernel do it */
+
+enum conn_state {
+	CONN_CONNECTING = 1,
+	CONN_OFFERED,
+	CONN_RING,
+	CONN_KERNEL,
+};
+
+struct conn {
+	struct shring ring;
+	struct lock lock[2]; /* by enum shring_dir */
+	struct lock doze;
+	uint32_t asleep;	  /* threads that sleep on the shadow; under doze */
+	_Atomic uint32_t watched; /* epoll sets that rely on a ticket being armed */
+	_Atomic uint32_t holders; /* processes that have a descriptor; 0: slot is free */
+	_Atomic uint32_t generation;
+	_Atomic uint32_t state;	   /* enum conn_state */
+	_Atomic uint32_t nonblock; /* O_NONBLOCK of the open file */
+	_Atomic uint32_t
+		shadow_ended;  /* the kernel's connection ended: the peer is gone */
+	_Atomic uint32_t dead; /* reset: nothing can be sent any more */
+	_Atomic int32_t error; /* SO_ERROR: to be told once */
+	_Atomic uint32_t read_shut, write_shut;
+	_Atomic uint32_t n_full; /* times that a write found the ring full */
+	_Atomic uint32_t n_empty;
+	bool nodelay, cork;	/* as the program set them */
+	bool linger_abort;	/* SO_LINGER with 0 seconds */
+	uint64_t timeout_ns[2]; /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
+	uint64_t offer_id;
+	uint64_t offered_ns;
+	uint64_t spin_ns[2];
+	uint8_t *base; /* at the same address in every process that has it by fork */
+	size_t size;
+};
+
+/* Of this process. */
+struct conn_local {
+	_Atomic int32_t fd; /* one that the bell can be rung on */
+	_Atomic uint32_t n_fds;
+};
+
+extern struct conn *conns; /* CONNS_MAX; NULL until the first */
+extern struct conn_local *conn_locals;
+
+/** conn_new() - a slot, without descriptor or ring yet; NULL: none is free */
+struct conn *conn_new(void);
+
+/** conn_free() - give back a slot that never got a descriptor */
+void conn_free(struct conn *c);
+
+/** conn_hold_all() - one more, or less, has all connections of this process: a fork */
+void conn_hold_all(uint32_t add);
+
+/** conn_leave_all() - the process ends; the kernel will close its descriptors */
+void conn_leave_all(void);
+
+/** conn_create_ring() - as side 0; Return: the memfd, or a negative errno */
+int conn_create_ring(struct conn *c);
+
+/** conn_attach_ring() - as side 1, to what a peer made
+ * @memory: borrowed
+ */
+int conn_attach_ring(struct conn *c, int memory);
+
+/** conn_install() - @fd is this connection from now on */
+void conn_install(struct conn *c, int fd);
+
+/** conn_dup() - @to is the same open file as @from, a connection */
+void conn_dup(struct fdent e, int to);
+
+/** conn_close_fd() - @fd, which is @e, is about to be closed in this process */
+void conn_close_fd(int fd, struct fdent e);
+
+/** conn_lock() - the connection that @fd is, locked for @dir
+ * Return: NULL if it's none (any more) or the kernel's; -EAGAIN in @rc means that a
+ * signal handler interrupted this very thread in the middle of such a call
+ */
+struct conn *conn_lock(int fd, struct fdent e, enum shring_dir dir, int *rc);
+void conn_unlock(struct conn *c, enum shring_dir dir);
+
+/** conn_advance() - notice that the kernel has connected, or that the listener attached.
+ * Cheap when there's nothing to notice. Call with one lock or none.
+ */
+void conn_advance(struct conn *c, int fd);
+
+/** conn_revert() - nobody attaches: go on with the kernel alone, after sending what was
+ * written so far. Call without locks.
+ * Return: false if the listener has attached meanwhile
+ */
+bool conn_revert(struct conn *c, int fd);
+
+/** conn_look_at_shadow() - has the peer gone? A system call; with any lock, or none */
+void conn_look_at_shadow(struct conn *c, int fd);
+
+/** conn_error_of() - what a call that got @rc from the ring returns, and what that
+ * changes
+ */
+int conn_error_of(struct conn *c, int rc);
+
+static inline uint32_t conn_state(const struct conn *c)
+{
+	return atomic_load_explicit(&c->state, memory_order_acquire);
+}
+
+static inline uint32_t conn_index(const struct conn *c)
+{
+	return (uint32_t)(c - conns);
+}
+
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "dirclient.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fdtab.h"
+#include "real.h"
+
+#define REGION_VARIABLE "VRDMA_REGION"
+#define RETRY_NS	NSEC_PER_SEC
+
+static struct sockaddr_un server = {.sun_family = AF_UNIX};
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int sock = -1;
+static uint64_t failed_ns; /* when the last attempt to connect failed; 0: it did not */
+
+void dirclient_init(void)
+{
+	const char *path = getenv(REGION_VARIABLE);
+
+	if (path && *path && strlen(path) + sizeof(DIR_SUFFIX) <= sizeof(server.sun_path))
+		snprintf(server.sun_path, sizeof(server.sun_path), "%s" DIR_SUFFIX, path);
+}
+
+bool dirclient_is_on(void)
+{
+	return server.sun_path[0] != '\0' && fdtab;
+}
+
+static void drop(void)
+{
+	if (sock >= 0)
+		fdtab_release(sock);
+	sock = -1;
+}
+
+void dirclient_forked(void)
+{
+	drop();
+}
+
+void dirclient_fork_lock(bool take)
+{
+	if (take)
+		pthread_mutex_lock(&mutex);
+	else
+		pthread_mutex_unlock(&mutex);
+}
+
+static int transmit(const struct dir_request *request, const int *fds, int n_fds)
+{
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(DIR_FDS_MAX * sizeof(int))];
+	} control = {0};
+	struct iovec iov = {(void *)request, sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	size_t size = (size_t)n_fds * sizeof(int);
+
+	if (n_fds) {
+		msg.msg_control = control.space;
+		msg.msg_controllen = CMSG_SPACE(size);
+		control.hdr.cmsg_level = SOL_SOCKET;
+		control.hdr.cmsg_type = SCM_RIGHTS;
+		control.hdr.cmsg_len = CMSG_LEN(size);
+		memcpy(CMSG_DATA(&control.hdr), fds, size);
+	}
+	if (real.sendmsg(sock, &msg, MSG_NOSIGNAL) != sizeof(*request))
+		return -EPIPE;
+	return 0;
+}
+
+static int receive(struct dir_reply *reply, int *fd)
+{
+	union {
+		struct cmsghdr hdr;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {reply, sizeof(*reply)};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space)};
+	struct cmsghdr *h;
+
+	*fd = -1;
+	if (real.recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != sizeof(*reply))
+		return -EPIPE;
+	h = CMSG_FIRSTHDR(&msg);
+	if (h && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(fd, CMSG_DATA(h), sizeof(*fd));
+	return reply->error;
+}
+
+static int exchange(struct dir_request *request, const int *fds, int n_fds,
+	struct dir_reply *reply, int *fd)
+{
+	int rc;
+
+	request->version = DIR_VERSION;
+	rc = transmit(request, fds, n_fds);
+	return rc ? rc : receive(reply, fd);
+}
+
+static int join(void)
+{
+	struct dir_request hello = {.op = DIR_HELLO};
+	struct dir_reply reply;
+	int fd, none;
+
+	if (failed_ns && now_ns() - failed_ns < RETRY_NS)
+		return -ENOTCONN;
+	fd = real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		sock = fdtab_protect(fd);
+	if (sock >= 0 &&
+		!real.connect(sock, (struct sockaddr *)&server, sizeof(server)) &&
+		!exchange(&hello, NULL, 0, &reply, &none)) {
+		failed_ns = 0;
+		return 0;
+	}
+	failed_ns = now_ns();
+	drop();
+	return -ENOTCONN;
+}
+
+static int ask_locked(struct dir_request *request, const int *fds, int n_fds,
+	struct dir_reply *reply, int *fd)
+{
+	bool was_joined = sock >= 0;
+	int rc = was_joined ? 0 : join();
+
+	if (!rc)
+		rc = exchange(request, fds, n_fds, reply, fd);
+	if (rc == -EPIPE) {
+		/* Another server may be there by now. */
+		drop();
+		if (was_joined && !join())
+			rc = exchange(request, fds, n_fds, reply, fd);
+	}
+	return rc;
+}
+
+int dirclient_ask(struct dir_request *request, const int *fds, int n_fds,
+	struct dir_reply *reply, int *out_fd)
+{
+	sigset_t all, before;
+	int fd = -1, rc;
+
+	/* A handler that asks would wait for this thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_mutex_lock(&mutex);
+	rc = ask_locked(request, fds, n_fds, reply, &fd);
+	pthread_mutex_unlock(&mutex);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (out_fd)
+		*out_fd = fd;
+	else if (fd >= 0)
+		real.close(fd);
+	return rc;
+}

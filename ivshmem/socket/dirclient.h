@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Asking the directory of the region (docs/socket-shim.md, section 3). One connection per
+ * process, made when it is first needed. Any thread.
+ */
+#ifndef IVSHMEM_SOCKET_DIRCLIENT_H
+#define IVSHMEM_SOCKET_DIRCLIENT_H
+
+#include <stdbool.h>
+
+#include "ivshmem/dirproto.h"
+
+/** dirclient_init() - take the region from the environment */
+void dirclient_init(void);
+
+/** dirclient_is_on() - is there a region to ask? */
+bool dirclient_is_on(void);
+
+/** dirclient_ask() - one request, one answer
+ * @fds:    borrowed; @n_fds go with it
+ * @out_fd: NULL, or set to the descriptor that came with the answer, -1: none
+ * Return: the answer's error, or why there is none
+ */
+int dirclient_ask(struct dir_request *request, const int *fds, int n_fds,
+	struct dir_reply *reply, int *out_fd);
+
+/** dirclient_forked() - in the child: the connection is the parent's */
+void dirclient_forked(void);
+
+/** dirclient_fork_lock() - before, after: no thread is in the middle of asking */
+void dirclient_fork_lock(bool take);
+
+#endif

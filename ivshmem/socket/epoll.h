@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * epoll sets that have connections in them. See epoll.c.
+ */
+#ifndef IVSHMEM_SOCKET_EPOLL_H
+#define IVSHMEM_SOCKET_EPOLL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fdtab.h"
+
+/** epoll_fd_closed() - @fd is about to be closed: it leaves all sets */
+void epoll_fd_closed(int fd);
+
+/** epoll_fd_is_conn() - @fd, which may be in sets, has become a connection */
+void epoll_fd_is_conn(int fd);
+
+/** epoll_set_closed() - @fd, a set, is about to be closed */
+void epoll_set_closed(int fd, struct fdent e);
+
+/** epoll_set_dup() - @to is the same set */
+void epoll_set_dup(struct fdent e, int to);
+
+/** epoll_set_look() - for poll() of a set's descriptor
+ * @inner: set to the descriptor to wait for in its place, or -1: only the set itself
+ * Return: is something in it ready?
+ */
+bool epoll_set_look(struct fdent e, int *inner);
+
+#endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "setup.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "dirclient.h"
+#include "ivshmem/sockaddr.h"
+#include "real.h"
+
+#define LISTENERS_MAX	 1024
+#define TOKEN_TIMEOUT_MS 1000
+
+/* Listening sockets of this process, by the index in fdtab. */
+static struct {
+	_Atomic uint32_t n_fds; /* 0: free */
+	uint64_t id;		/* in the directory; 0: not published by this process */
+} listeners[LISTENERS_MAX];
+
+union address {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_storage storage;
+};
+
+static bool is_tcp(int fd)
+{
+	int protocol = 0;
+	socklen_t len = sizeof(protocol);
+
+	return !real.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
+	       protocol == IPPROTO_TCP;
+}
+
+/* -- listening */
+
+/* A socket that only somebody with this address can have. */
+static int prove_address(const struct sockaddr *sa)
+{
+	union address a = {0};
+	socklen_t len = sa->sa_family == AF_INET ? sizeof(a.in) : sizeof(a.in6);
+	int fd;
+
+	memcpy(&a, sa, len);
+	a.in.sin_port = 0;
+	fd = real.socket(sa->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	if (!bind(fd, &a.sa, len))
+		return fd;
+	real.close(fd);
+	return -1;
+}
+
+static int prove_addresses(int *fds, int max)
+{
+	struct ifaddrs *all, *i;
+	int n = 0;
+
+	if (getifaddrs(&all))
+		return 0;
+	for (i = all; i && n < max; i = i->ifa_next) {
+		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET &&
+					    i->ifa_addr->sa_family != AF_INET6))
+			continue;
+		fds[n] = prove_address(i->ifa_addr);
+		if (fds[n] >= 0)
+			n++;
+	}
+	freeifaddrs(all);
+	return n;
+}
+
+static bool is_wildcard(int fd)
+{
+	union address a;
+	socklen_t len = sizeof(a);
+	struct dir_addr addr;
+
+	return !getsockname(fd, &a.sa, &len) && dir_addr_from(&addr, &a.sa, len) &&
+	       dir_addr_is_any(&addr);
+}
+
+static void publish(int fd, uint32_t index)
+{
+	struct dir_request request = {.op = DIR_PUBLISH};
+	struct dir_reply reply;
+	int fds[DIR_FDS_MAX] = {fd}, n = 1;
+
+	if (is_wildcard(fd))
+		n += prove_addresses(fds + 1, DIR_FDS_MAX - 1);
+	if (!dirclient_ask(&request, fds, n, &reply, NULL))
+		listeners[index].id = reply.id;
+	while (n > 1)
+		real.close(fds[--n]);
+}
+
+static void listener_add(int fd)
+{
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
+		uint32_t none = 0;
+
+		if (!atomic_compare_exchange_strong(&listeners[i].n_fds, &none, 1))
+			continue;
+		listeners[i].id = 0;
+		fdtab_set(fd, (struct fdent){.kind = FD_LISTENER, .index = i});
+		publish(fd, i);
+		return;
+	}
+}
+
+void setup_unpublish(int fd, struct fdent e)
+{
+	struct dir_request request = {.op = DIR_UNPUBLISH, .id = listeners[e.index].id};
+	struct dir_reply reply;
+
+	fdtab_set(fd, (struct fdent){.kind = FD_KERNEL});
+	if (atomic_fetch_sub(&listeners[e.index].n_fds, 1) == 1 && request.id)
+		dirclient_ask(&request, NULL, 0, &reply, NULL);
+}
+
+void setup_dup(struct fdent e, int to)
+{
+	atomic_fetch_add(&listeners[e.index].n_fds, 1);
+	fdtab_set(to, e);
+}
+
+void setup_forked(void)
+{
+	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
+		listeners[i].id = 0;
+}
+
+EXPORT int listen(int fd, int backlog)
+{
+	int rc = real.listen(fd, backlog), saved = errno;
+	struct fdent e = fdtab_get(fd);
+
+	if (!rc && dirclient_is_on() && (e.kind == FD_TCP || e.kind == FD_KERNEL) &&
+		is_tcp(fd))
+		listener_add(fd);
+	errno = saved;
+	return rc;
+}
+
+/* -- accepting */
+
+/* The token is at the beginning of the stream, or the offer was another's lie. */
+static bool token_take(int fd, const uint8_t *token)
+{
+	uint8_t buf[DIR_TOKEN_SIZE];
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t end = now_ns() + TOKEN_TIMEOUT_MS * NSEC_PER_MSEC;
+	ssize_t n;
+
+	for (;;) {
+		n = real.recv(fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+		if (n == sizeof(buf))
+			break;
+		if (n == 0 || (n > 0 && memcmp(buf, token, (size_t)n)) ||
+			(n < 0 && errno != EAGAIN && errno != EINTR) || now_ns() > end)
+			return false;
+		real.poll(&p, 1, n > 0 ? 1 : TOKEN_TIMEOUT_MS);
+	}
+	return !memcmp(buf, token, sizeof(buf)) &&
+	       real.recv(fd, buf, sizeof(buf), MSG_DONTWAIT) == sizeof(buf);
+}
+
+static int attach(struct conn *c, int fd, int memory)
+{
+	int rc = conn_attach_ring(c, memory);
+
+	if (rc)
+		return rc;
+	atomic_store(&c->state, CONN_RING);
+	conn_install(c, fd);
+	return 0;
+}
+
+/* Is there an offer for a connection that the kernel accepted? */
+static void pair(int fd)
+{
+	struct dir_request request = {.op = DIR_ACCEPT};
+	struct conn *c = conn_new();
+	struct dir_reply reply;
+	int memory = -1;
+
+	if (!c)
+		return;
+	if (dirclient_ask(&request, &fd, 1, &reply, &memory) || memory < 0 ||
+		!token_take(fd, reply.token)) {
+		conn_free(c);
+	} else if (attach(c, fd, memory)) {
+		/* The other end relies on a ring that is none: let it know. */
+		conn_free(c);
+		real.shutdown(fd, SHUT_RDWR);
+	}
+	if (memory >= 0)
+		real.close(memory);
+}
+
+EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
+{
+	struct fdent e = fdtab_get(fd);
+	int new, saved;
+
+	/* One that was inherited, or published by the parent. */
+	if (unlikely(e.kind == FD_KERNEL && dirclient_is_on() && is_tcp(fd)))
+		listener_add(fd);
+	else if (e.kind == FD_LISTENER && unlikely(!listeners[e.index].id))
+		publish(fd, e.index);
+	new = real.accept4(fd, sa, len, flags);
+	if (new < 0 || fdtab_get(fd).kind != FD_LISTENER)
+		return new;
+	saved = errno;
+	pair(new);
+	errno = saved;
+	return new;
+}
+
+EXPORT int accept(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	return accept4(fd, sa, len, 0);
+}
+
+/* -- connecting */
+
+EXPORT int socket(int domain, int type, int protocol)
+{
+	int fd = real.socket(domain, type, protocol);
+
+	if (fd >= 0 && (domain == AF_INET || domain == AF_INET6) &&
+		(type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM &&
+		(!protocol || protocol == IPPROTO_TCP) && dirclient_is_on())
+		fdtab_set(fd, (struct fdent){.kind = FD_TCP});
+	return fd;
+}
+
+/* Connecting to "any" means this host. */
+static void name_this_host(union address *a)
+{
+	if (a->sa.sa_family == AF_INET && a->in.sin_addr.s_addr == htonl(INADDR_ANY))
+		a->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else if (a->sa.sa_family == AF_INET6 &&
+		 IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr))
+		a->in6.sin6_addr = in6addr_loopback;
+}
+
+/* The address that the kernel would call from. */
+static int source_for(union address *src, const union address *dst, socklen_t dst_len)
+{
+	int fd = real.socket(dst->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = -1;
+	socklen_t len = sizeof(*src);
+
+	if (fd < 0)
+		return -1;
+	if (!real.connect(fd, &dst->sa, dst_len))
+		rc = getsockname(fd, &src->sa, &len);
+	real.close(fd);
+	return rc;
+}
+
+/* The socket's address and port as the other end will see them: bound if it wasn't. */
+static int bind_source(
+	int fd, const union address *dst, socklen_t dst_len, struct dir_addr *src)
+{
+	union address bound, from;
+	socklen_t len = sizeof(bound);
+	struct dir_addr addr;
+
+	if (getsockname(fd, &bound.sa, &len) || !dir_addr_from(src, &bound.sa, len))
+		return -1;
+	if (src->port && !dir_addr_is_any(src))
+		return 0;
+	if (source_for(&from, dst, dst_len) ||
+		!dir_addr_from(&addr, &from.sa, sizeof(from)))
+		return -1;
+	if (!src->port) {
+		from.in.sin_port = 0;
+		if (bind(fd, &from.sa, len) || getsockname(fd, &bound.sa, &len) ||
+			!dir_addr_from(src, &bound.sa, len))
+			return -1;
+	}
+	addr.port = src->port;
+	*src = addr;
+	return 0;
+}
+
+/* Return: the connection that is offered to the listener there, or NULL */
+static struct conn *offer(int fd, const struct sockaddr *sa, socklen_t sa_len)
+{
+	struct dir_request request = {.op = DIR_OFFER};
+	struct dir_reply reply;
+	union address dst = {0};
+	struct conn *c;
+	int fds[2] = {fd, -1}, rc;
+
+	if (sa_len > sizeof(dst) || sa_len < sizeof(dst.in))
+		return NULL;
+	memcpy(&dst, sa, sa_len);
+	name_this_host(&dst);
+	if (!dir_addr_from(&request.dst, &dst.sa, sa_len) ||
+		bind_source(fd, &dst, sa_len, &request.src))
+		return NULL;
+	c = conn_new();
+	if (!c)
+		return NULL;
+	fds[1] = conn_create_ring(c);
+	rc = fds[1] < 0 ? fds[1] : dirclient_ask(&request, fds, 2, &reply, NULL);
+	if (fds[1] >= 0)
+		real.close(fds[1]);
+	if (rc) {
+		conn_free(c);
+		return NULL;
+	}
+	c->offer_id = reply.id;
+	return c;
+}
+
+static void withdraw(struct conn *c)
+{
+	struct dir_request request = {.op = DIR_CANCEL, .id = c->offer_id};
+	struct dir_reply reply;
+
+	dirclient_ask(&request, NULL, 0, &reply, NULL);
+	conn_free(c);
+}
+
+EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct fdent e = fdtab_get(fd);
+	struct conn *c = NULL;
+	int rc, saved = errno;
+
+	if ((e.kind == FD_TCP || e.kind == FD_KERNEL) && dirclient_is_on() && sa &&
+		(sa->sa_family == AF_INET || sa->sa_family == AF_INET6) && is_tcp(fd))
+		c = offer(fd, sa, len);
+	errno = saved;
+	rc = real.connect(fd, sa, len);
+	if (!c)
+		return rc;
+	saved = errno;
+	if (rc && saved != EINPROGRESS && saved != EINTR) {
+		withdraw(c);
+	} else {
+		c->offered_ns = now_ns();
+		atomic_store(&c->state, rc ? CONN_CONNECTING : CONN_OFFERED);
+		conn_install(c, fd);
+		conn_advance(c, fd);
+	}
+	errno = saved;
+	return rc;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "wait.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "real.h"
+
+#define SPIN_VARIABLE	"VRDMA_SOCKET_SPIN" /* microseconds */
+#define SPIN_DEFAULT_US 50
+#define SLEPT_FACTOR	4
+#define POLLS_PER_LOOK	16 /* the clock costs as much as several polls */
+#define AGAIN_NS	(50 * NSEC_PER_USEC)
+#define READ_SHUT_NS	(500 * NSEC_PER_USEC) /* the shadow can't be slept on then */
+
+static uint64_t spin_max_ns;
+
+void wait_init(void)
+{
+	const char *text = getenv(SPIN_VARIABLE);
+	cpu_set_t cpus;
+
+	spin_max_ns = (text ? strtoul(text, NULL, 10) : SPIN_DEFAULT_US) * NSEC_PER_USEC;
+	/* The peer can't do anything while we spin on the only one. */
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) < 2)
+		spin_max_ns = 0;
+}
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static bool may_write_unattached(const struct conn *c)
+{
+	return c->ring.end[SHRING_WRITE].pos < UNATTACHED_MAX;
+}
+
+bool conn_is_ready(struct conn *c, enum shring_dir dir)
+{
+	if (unlikely(atomic_load_explicit(&c->shadow_ended, memory_order_relaxed) ||
+		     atomic_load_explicit(&c->dead, memory_order_relaxed)))
+		return true;
+	if (unlikely(atomic_load_explicit(
+		    dir == SHRING_READ ? &c->read_shut : &c->write_shut,
+		    memory_order_relaxed)))
+		return true;
+	if (unlikely(conn_state(c) != CONN_RING)) {
+		if (conn_state(c) == CONN_CONNECTING)
+			return false;
+		if (dir == SHRING_WRITE)
+			return may_write_unattached(c);
+	}
+	return shring_is_ready(&c->ring, dir);
+}
+
+/* -- going to sleep */
+
+static void nap(uint64_t ns)
+{
+	struct timespec ts = {0, (long)ns};
+
+	nanosleep(&ts, NULL);
+}
+
+/* Take away what rang before. Return: false if somebody else has to wake by it first */
+static bool bells_drain(struct conn *c, int fd)
+{
+	char bells[64];
+	ssize_t n;
+
+	n = real.recv(
+		fd, bells, sizeof(bells), MSG_DONTWAIT | (c->asleep ? MSG_PEEK : 0));
+	if (n > 0)
+		return !c->asleep;
+	if (n == 0 && atomic_load(&c->read_shut))
+		return true; /* our own doing: see shutdown() */
+	if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		atomic_store(&c->shadow_ended, 1);
+	return true;
+}
+
+static bool will_not_attach(struct conn *c, int fd)
+{
+	char byte;
+
+	if (real.recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN) {
+		return c->ring.end[SHRING_WRITE].pos &&
+		       now_ns() - c->offered_ns > UNATTACHED_NS;
+	}
+	/* Who attaches does so before it rings. */
+	conn_advance(c, fd);
+	return conn_state(c) == CONN_OFFERED;
+}
+
+enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir)
+{
+	enum doze result = DOZE_SLEEP;
+	int saved = errno;
+
+	conn_advance(c, fd);
+	if (conn_state(c) == CONN_OFFERED && will_not_attach(c, fd))
+		return DOZE_REVERT;
+	if (!lock_take(&c->doze))
+		return DOZE_READY;
+	if (conn_state(c) == CONN_RING && !bells_drain(c, fd))
+		result = DOZE_AGAIN;
+	else if (conn_is_ready(c, dir) ||
+		 (conn_state(c) != CONN_CONNECTING && !shring_arm(&c->ring, dir)))
+		result = DOZE_READY;
+	else
+		c->asleep++;
+	lock_give(&c->doze);
+	errno = saved;
+	return result;
+}
+
+void doze_end(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
+{
+	int rc;
+	struct conn *locked = conn_lock(fd, e, dir, &rc);
+
+	if (lock_take(&c->doze)) {
+		if (c->asleep)
+			c->asleep--;
+		if (locked && !c->asleep && !atomic_load(&c->watched))
+			shring_disarm(&c->ring, dir);
+		lock_give(&c->doze);
+	}
+	if (locked)
+		conn_unlock(c, dir);
+}
+
+uint64_t conn_limit(const struct conn *c)
+{
+	if (conn_state(c) != CONN_OFFERED || !c->ring.end[SHRING_WRITE].pos)
+		return 0;
+	return c->offered_ns + UNATTACHED_NS + NSEC_PER_MSEC;
+}
+
+/* Until there's a byte on the shadow, or its end. Without a time to keep, the kernel's
+ * own recv() makes sure that signals do what they do to a recv() (SA_RESTART).
+ */
+static int sleep_on_shadow(const struct conn *c, int fd, uint64_t until_ns)
+{
+	bool connecting = conn_state(c) == CONN_CONNECTING;
+	struct pollfd p = {.fd = fd, .events = connecting ? POLLOUT : POLLIN | POLLRDHUP};
+	uint64_t now, left = 0;
+	struct timespec ts;
+	char byte;
+
+	if (atomic_load(&c->read_shut)) {
+		nap(READ_SHUT_NS);
+		return 0;
+	}
+	if (until_ns) {
+		now = now_ns();
+		left = until_ns > now ? until_ns - now : 0;
+		ts = (struct timespec){
+			(time_t)(left / NSEC_PER_SEC), (long)(left % NSEC_PER_SEC)};
+	} else if (!connecting) {
+		return real.recv(fd, &byte, 1, MSG_PEEK) < 0 && errno == EINTR ? -EINTR
+									       : 0;
+	}
+	return real.ppoll(&p, 1, until_ns ? &ts : NULL, NULL) < 0 && errno == EINTR
+		       ? -EINTR
+		       : 0;
+}
+
+static bool spin(struct conn *c, enum shring_dir dir)
+{
+	uint64_t start = now_ns(), end = start + c->spin_ns[dir];
+
+	if (conn_state(c) == CONN_CONNECTING || !c->spin_ns[dir])
+		return false;
+	do {
+		for (int i = 0; i < POLLS_PER_LOOK; i++) {
+			if (conn_is_ready(c, dir))
+				return true;
+			cpu_relax();
+		}
+		/* The peer may need this very processor. */
+		sched_yield();
+	} while (now_ns() < end);
+	return false;
+}
+
+/* If spinning for the longest time would have met the event, it pays to do so. When both
+ * sides sleep each wait is prolonged by two wake-ups, hence the factor: without it they
+ * would never find out of it.
+ */
+uint64_t wait_spin_next(uint64_t spin_ns, uint64_t waited_ns)
+{
+	return waited_ns <= SLEPT_FACTOR * spin_max_ns ? spin_max_ns : spin_ns / 2;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
+/* Locked at the beginning, unlocked at the end. */
+static int wait_asleep(
+	struct conn *c, int fd, struct fdent e, enum shring_dir dir, uint64_t deadline_ns)
+{
+	enum doze doze = doze_begin(c, fd, dir);
+	uint64_t until = earlier(deadline_ns, conn_limit(c));
+	int rc = 0;
+
+	conn_unlock(c, dir);
+	switch (doze) {
+	case DOZE_SLEEP:
+		rc = sleep_on_shadow(c, fd, until);
+		doze_end(c, fd, e, dir);
+		break;
+	case DOZE_REVERT:
+		conn_revert(c, fd);
+		break;
+	case DOZE_AGAIN:
+		nap(AGAIN_NS);
+		break;
+	case DOZE_READY:
+		break;
+	}
+	if (!rc && deadline_ns && now_ns() >= deadline_ns)
+		rc = -EAGAIN;
+	return rc;
+}
+
+int conn_wait(
+	struct conn *c, int fd, struct fdent e, enum shring_dir dir, uint64_t deadline_ns)
+{
+	uint64_t start = now_ns();
+	int rc;
+
+	if (spin(c, dir)) {
+		conn_unlock(c, dir);
+		return 0;
+	}
+	rc = wait_asleep(c, fd, e, dir, deadline_ns);
+	c->spin_ns[dir] = wait_spin_next(c->spin_ns[dir], now_ns() - start);
+	return rc;
+}

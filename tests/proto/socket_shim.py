@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The socket shim as programs meet it: an ordinary program (socket_peer.py) echoes between
+two network namespaces and within one, with the shim at both ends, at one and at none.
+The server's counters tell what carried the bytes.
+
+Usage: socket_shim.py VRDMA_RUN VRDMA_IVSHMEM
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import net
+
+RUN, SERVER = sys.argv[1:3]
+PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "socket_peer.py")
+TIMEOUT_S = 60  # for what is done in a moment; never reached
+MODES = ("block", "poll", "select", "epoll")
+
+
+class Region:
+    """A server with one region, and its counters."""
+
+    def __init__(self, folder):
+        self.socket = os.path.join(folder, "region")
+        self.process = subprocess.Popen(
+            [SERVER, "--region", f"name=a,size=64K,socket={self.socket},sockets=64,hugepages=never"],
+            stdout=subprocess.PIPE, text=True)
+        while not os.path.exists(self.socket + ".dir"):
+            assert self.process.poll() is None
+            time.sleep(0.01)
+
+    def counters(self):
+        self.process.send_signal(signal.SIGUSR1)
+        for line in self.process.stdout:
+            if line.startswith("region "):
+                return {k: int(v) for k, v in re.findall(r" (\w+)=(\d+)(?= )", line)}
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def command(words, shim, inside):
+    shimmed = [RUN, "--sockets", "--region", region.socket, "--"] if shim else []
+    where = ["ip", "netns", "exec", net.PEER] if inside else []
+    return [*where, *shimmed, sys.executable, PROGRAM, *map(str, words)]
+
+
+def setUpModule():
+    global veth, region, folder
+    veth = net.Veth()
+    folder = tempfile.TemporaryDirectory()
+    region = Region(folder.name)
+
+
+def tearDownModule():
+    region.close()
+    folder.cleanup()
+
+
+class Echo(unittest.TestCase):
+    def setUp(self):
+        self.before = region.counters()
+
+    def counted(self, name):
+        return region.counters()[name] - self.before[name]
+
+    def start(self, mode, address, n, shim=True, inside=True):
+        server = subprocess.Popen(command(["serve", mode, address, n], shim, inside),
+                                  stdout=subprocess.PIPE, text=True)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        return server, int(server.stdout.readline())
+
+    def echo(self, mode, address, bound=None, n=5, shims=(True, True), inside=True):
+        server, port = self.start(mode, bound or address, n, shims[0], inside)
+        subprocess.run(command(["call", mode, address, port, n], shims[1], False),
+                       check=True, timeout=TIMEOUT_S, stdout=subprocess.DEVNULL)
+        self.assertEqual(server.communicate(timeout=TIMEOUT_S)[0], "done\n")
+        self.assertEqual(server.returncode, 0)
+
+    def test_between_namespaces(self):
+        for mode in MODES:
+            for address in (veth.addr4[1], veth.addr6[1]):
+                with self.subTest(mode=mode, address=address):
+                    before = self.counted("paired")
+                    self.echo(mode, address)
+                    self.assertEqual(self.counted("paired") - before, 5)
+        self.assertEqual(self.counted("cancelled"), 0)
+
+    def test_within_a_namespace(self):
+        for address in ("127.0.0.1", "::1", veth.addr4[0]):
+            with self.subTest(address=address):
+                before = self.counted("paired")
+                self.echo("epoll", address, inside=False)
+                self.assertEqual(self.counted("paired") - before, 5)
+
+    def test_wildcard(self):
+        for bound, address in (("0.0.0.0", veth.addr4[1]), ("::", veth.addr6[1])):
+            with self.subTest(bound=bound):
+                before = self.counted("paired")
+                self.echo("poll", address, bound)
+                self.assertEqual(self.counted("paired") - before, 5)
+
+    def test_server_without_shim(self):
+        self.echo("block", veth.addr4[1], shims=(False, True))
+        self.assertEqual(self.counted("paired"), 0)
+        self.assertEqual(self.counted("no_listener"), 5)
+
+    def test_client_without_shim(self):
+        self.echo("epoll", veth.addr4[1], shims=(True, False))
+        self.assertEqual(self.counted("paired"), 0)
+        self.assertEqual(self.counted("accept_no_offer"), 5)
+
+    def test_loopback_is_each_namespaces_own(self):
+        """A listener on one's loopback address is not that of the other."""
+        _, port = self.start("block", "127.0.0.1", 1)
+        call = subprocess.run(command(["call", "block", "127.0.0.1", port, 1], True, False),
+                              stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
+        self.assertIn("ConnectionRefusedError", call.stderr)
+        self.assertEqual(self.counted("no_listener"), 1)
+
+    def test_nothing_stays(self):
+        self.echo("block", veth.addr4[1])
+        after = region.counters()
+        self.assertEqual((after["processes"], after["listeners"], after["offers"]), (0, 0, 0))
+        self.assertEqual(after["offered"],
+                         after["paired"] + after["cancelled"] + after["offers"])
+
+
+if __name__ == "__main__":
+    net.enter()
+    unittest.main(argv=sys.argv[:1])
