@@ -53,6 +53,6 @@ void cnp_input(struct qp *qp, uint64_t now_ns)
 	struct engine_stats *stats = &qp->engine->stats;
 
 	stats->rx_cnps++;
-	if (dcqcn_notified(&qp->dcqcn, now_ns))
+	if (dcqcn_notified(&qp->dcqcn, now_ns, qp->rtt.mean_ns))
 		stats->rate_cuts++;
 }

@@ -60,7 +60,7 @@ static void retry(struct qp *qp, uint64_t now_ns)
 		return;
 	}
 	req->retry_left--;
-	requester_loss(qp);
+	requester_loss(qp, now_ns);
 	requester_await_ack(qp, now_ns);
 }
 
@@ -109,8 +109,12 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	if (req->asked)
 		forget_answered(req->asked, psn);
 	/* After a rewind the place of sending may lie behind what has now arrived. */
-	if (psn_diff(requester_tx_psn(req), psn) < 0)
+	if (psn_diff(requester_tx_psn(req), psn) < 0) {
 		requester_rewind(req);
+		if (qp->congestion.undo_cwnd)
+			congestion_undo(&qp->congestion);
+	}
+	rtt_acked(&qp->rtt, psn, now_ns);
 
 	congestion_acked(&qp->congestion, psn, (uint32_t)n, !qp->dcqcn.rate);
 	req->retry_left = qp->attr.retry_cnt;
@@ -164,6 +168,18 @@ static void wait_for_receiver(struct qp *qp, uint8_t timer, uint64_t now_ns)
 	engine_arm(qp, now_ns + rnr_timer_10us[timer] * 10 * NSEC_PER_USEC);
 }
 
+/* Sent before what is missing was sent again could arrive: a packet that was overtaken
+ * makes two of them, as it comes in time to be taken, but what overtook it is gone.
+ */
+static bool is_of_the_past(const struct qp *qp, uint64_t now_ns)
+{
+	const struct requester *req = &qp->req;
+
+	return qp->congestion.in_recovery &&
+	       now_ns < req->rewound_ns + qp->rtt.min_ns / 8 * 7 &&
+	       psn_diff(requester_tx_psn(req), req->una_psn) > 0;
+}
+
 static void input_nak(struct qp *qp, uint8_t syndrome, uint64_t now_ns)
 {
 	enum ibv_wc_status status;
@@ -171,7 +187,8 @@ static void input_nak(struct qp *qp, uint8_t syndrome, uint64_t now_ns)
 	switch (syndrome) {
 	case WIRE_SYN_NAK_PSN:
 		qp->engine->stats.rx_naks_sequence++;
-		retry(qp, now_ns);
+		if (!is_of_the_past(qp, now_ns))
+			retry(qp, now_ns);
 		return;
 	case WIRE_SYN_NAK_INVALID_REQUEST:
 		status = IBV_WC_REM_INV_REQ_ERR;

@@ -11,8 +11,13 @@
 
 #define CONGESTION_WINDOW_MIN_PKTS 2u
 
-/* The window, in packets; Reno's: doubles each round trip up to ssthresh, then grows by
- * one; halves at most once per round trip when packets are lost.
+/* The window, in packets. It doubles each round trip up to ssthresh, then grows by one.
+ *
+ * A loss leaves it at what the path holds when no queue does, but not below half (TCP
+ * Westwood's rule): so a queue that overflowed drains, while a wire that just loses now
+ * and then does not starve the sender, as it would with Reno's halving. At most once per
+ * round trip. Larger than that it would only cost more: as the receiver keeps nothing
+ * behind a hole, all that was in flight is sent again.
  */
 struct congestion {
 	uint32_t cwnd;
@@ -21,6 +26,7 @@ struct congestion {
 	uint32_t cwnd_acked;  /* towards the next growth by one */
 	uint32_t recover_psn; /* losses below it are already answered for */
 	bool in_recovery;
+	uint32_t undo_cwnd; /* 0, or before an impatient restart */
 };
 
 /** congestion_reset() - nothing is known of the path
@@ -33,12 +39,18 @@ void congestion_reset(struct congestion *c, uint32_t mtu);
  */
 void congestion_acked(struct congestion *c, uint32_t una_psn, uint32_t n, bool grow);
 
-/** congestion_lost() - a packet was lost while those up to @snd_max were under way */
-void congestion_lost(struct congestion *c, uint32_t snd_max);
+/** congestion_lost() - a packet was lost while those up to @snd_max were under way
+ * @path_pkts: what the path holds, or 0
+ */
+void congestion_lost(struct congestion *c, uint32_t snd_max, uint32_t path_pkts);
 
 /** congestion_restart() - all that is in flight is in vain: begin with the smallest
  * window
  */
 void congestion_restart(struct congestion *c);
+
+/** congestion_doubt() - likely that it is; should that prove wrong, congestion_undo() */
+void congestion_doubt(struct congestion *c, uint32_t snd_max, uint32_t path_pkts);
+void congestion_undo(struct congestion *c);
 
 #endif

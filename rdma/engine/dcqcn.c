@@ -58,12 +58,12 @@ static void begin(struct dcqcn *d, uint64_t now_ns)
 	d->gate_ns = 0;
 }
 
-bool dcqcn_notified(struct dcqcn *d, uint64_t now_ns)
+bool dcqcn_notified(struct dcqcn *d, uint64_t now_ns, uint64_t rtt_ns)
 {
 	catch_up(d, now_ns);
 	if (!d->rate)
 		begin(d, now_ns);
-	else if (now_ns - d->cut_ns < CUT_NS)
+	else if (now_ns - d->cut_ns < MAX(CUT_NS, rtt_ns))
 		return false;
 	d->target = d->rate;
 	d->rate -= d->rate * d->alpha / (2 * ALPHA_ONE);

@@ -47,9 +47,11 @@ struct dcqcn {
 void dcqcn_reset(struct dcqcn *d, uint64_t line_rate);
 
 /** dcqcn_notified() - a notification came
- * Return: whether it cut the rate; those that come right behind a cut do not
+ * @rtt_ns: round trip, or 0 if not known. Within it a cut can't have had its effect, so
+ *          what is notified then says nothing new.
+ * Return: whether it cut the rate
  */
-bool dcqcn_notified(struct dcqcn *d, uint64_t now_ns);
+bool dcqcn_notified(struct dcqcn *d, uint64_t now_ns, uint64_t rtt_ns);
 
 /* The others, in two parts: most queue pairs have no limit. */
 uint64_t dcqcn_gate_of_limited(struct dcqcn *d, uint64_t now_ns);

@@ -66,6 +66,7 @@
 	X(mw_binds)            \
 	X(mw_invalidates)      \
 	X(rx_invalidates)      \
+	X(hasty_retries)       \
 	X(rx_duplicate)        \
 	X(rx_out_of_sequence)  \
 	X(rx_drop_malformed)   \

@@ -15,6 +15,7 @@
 #include "idtable.h"
 #include "mw.h"
 #include "qp.h"
+#include "rtt.h"
 #include "sge.h"
 #include "timers.h"
 #include "rdma/wire/psn.h"
@@ -98,7 +99,10 @@ struct requester {
 	bool in_repair; /* the answer to repair_psn was lost and asked for again */
 	uint32_t repair_psn;
 	bool tell_drained; /* SQD was asked to raise an event when all is acknowledged */
-	bool rnr_wait;	   /* silent until the timer goes off */
+	uint8_t n_hasty;   /* times that it was sent again since timeout_ns was set */
+	uint64_t timeout_ns; /* of what was configured */
+	uint64_t rewound_ns; /* a loss was told, and sending began anew */
+	bool rnr_wait;	     /* silent until the timer goes off */
 	uint8_t retry_left;
 	uint8_t rnr_left;
 	struct timer timer; /* of an ACK, or of rnr_wait */
@@ -186,6 +190,7 @@ struct qp {
 	struct qp_attrs attr;
 	struct requester req;
 	struct congestion congestion;
+	struct rtt rtt;
 	struct responder resp;
 	struct dcqcn dcqcn;
 	struct qp_config config;
@@ -260,7 +265,7 @@ void requester_seek(struct requester *req, uint32_t index, uint32_t pkt);
 /* Go back to what is not acknowledged. */
 void requester_rewind(struct requester *req);
 /* Packets were lost: go back and send more slowly. */
-void requester_loss(struct qp *qp);
+void requester_loss(struct qp *qp, uint64_t now_ns);
 /* Make room for what a READ or atomic needs. Return: 0 or -ENOMEM */
 int requester_prepare_fetch(struct requester *req);
 /* Set the timer for the ACK of what is in flight, if anything is. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "engine_world.h"
 
+#include "lib/util.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -248,4 +250,32 @@ uint8_t *world_buf(size_t size, unsigned int seed)
 bool world_drop_all(void *arg, int from_end, uint8_t *data, uint32_t len)
 {
 	return false;
+}
+
+uint64_t world_transfer(struct world *w, enum ibv_wr_opcode opcode, uint32_t size)
+{
+	uint8_t *src = world_buf(size, 3), *dst = world_buf(size, 0);
+	bool reads = opcode == IBV_WR_RDMA_READ;
+	uint8_t *local = reads ? dst : src, *remote = reads ? src : dst;
+	struct ibv_sge sge = {.addr = (uintptr_t)local,
+		.length = size,
+		.lkey = world_reg(&w->end[0], local, size, IBV_ACCESS_LOCAL_WRITE)};
+	struct ibv_send_wr wr = {.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = opcode,
+		.send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = {(uintptr_t)remote,
+			world_reg(&w->end[1], remote, size, WORLD_ALL_ACCESS)}};
+	uint64_t begin = w->now;
+
+	assert_int_equal(qp_post_send(w->end[0].qp, &wr, NULL), 0);
+	while (cq_is_empty(w->end[0].scq)) {
+		world_run(w, w->now + NSEC_PER_MSEC);
+		assert_true(w->now < WORLD_FOREVER);
+	}
+	assert_int_equal(world_wc(w->end[0].scq).status, IBV_WC_SUCCESS);
+	assert_memory_equal(src, dst, size);
+	free(src);
+	free(dst);
+	return w->now - begin;
 }

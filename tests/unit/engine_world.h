@@ -72,6 +72,10 @@ int world_recv(
 	struct world_end *end, uint64_t id, void *addr, uint32_t size, uint32_t lkey);
 /* @size bytes from malloc(): a pattern, or zeros when @seed is 0 */
 uint8_t *world_buf(size_t size, unsigned int seed);
+/* One READ or WRITE of @size bytes by end 0, whose data must arrive. Return: the time
+ * that it took
+ */
+uint64_t world_transfer(struct world *w, enum ibv_wr_opcode opcode, uint32_t size);
 /* A filter for a wire that is cut. */
 bool world_drop_all(void *arg, int from_end, uint8_t *data, uint32_t len);
 /* The next completion; asserts that there is one. */

@@ -28,14 +28,15 @@ static void cuts_and_recovers(void **state)
 
 	dcqcn_reset(&d, LINE_RATE);
 	assert_int_equal(dcqcn_gate(&d, now), 0);
-	assert_true(dcqcn_notified(&d, now));
+	assert_true(dcqcn_notified(&d, now, 0));
 	assert_int_equal(d.rate, LINE_RATE / 2); /* alpha is 1 */
 
-	/* one that comes right behind says nothing new */
-	assert_false(dcqcn_notified(&d, now + 10 * NSEC_PER_USEC));
+	/* one that comes right behind says nothing new, nor one within a round trip */
+	assert_false(dcqcn_notified(&d, now + 10 * NSEC_PER_USEC, 0));
+	assert_false(dcqcn_notified(&d, now + 60 * NSEC_PER_USEC, 100 * NSEC_PER_USEC));
 	assert_int_equal(d.rate, LINE_RATE / 2);
 	now += 60 * NSEC_PER_USEC;
-	assert_true(dcqcn_notified(&d, now));
+	assert_true(dcqcn_notified(&d, now, 0));
 	assert_in_range(d.rate, LINE_RATE / 4, LINE_RATE * 26 / 100);
 
 	/* fast recovery: half the way each step, never beyond where it was */
@@ -59,14 +60,14 @@ static void alpha_sinks(void **state)
 	struct dcqcn d;
 
 	dcqcn_reset(&d, LINE_RATE);
-	dcqcn_notified(&d, now);
+	dcqcn_notified(&d, now, 0);
 	for (int i = 0; i < 100; i++) {
 		now += 2 * NSEC_PER_MSEC;
-		dcqcn_notified(&d, now);
+		dcqcn_notified(&d, now, 0);
 	}
 	dcqcn_gate(&d, now += 2 * NSEC_PER_MSEC);
 	before = d.rate;
-	assert_true(dcqcn_notified(&d, now));
+	assert_true(dcqcn_notified(&d, now, 0));
 	assert_in_range(d.rate, before * 95 / 100, before - 1);
 }
 
@@ -77,7 +78,7 @@ static void floor_holds(void **state)
 
 	dcqcn_reset(&d, LINE_RATE);
 	for (int i = 0; i < 10000; i++)
-		dcqcn_notified(&d, now += 60 * NSEC_PER_USEC);
+		dcqcn_notified(&d, now += 60 * NSEC_PER_USEC, 0);
 	assert_int_equal(d.rate, DCQCN_RATE_MIN);
 	/* a long silence is caught up with at once */
 	assert_int_equal(dcqcn_gate(&d, now + 365ull * 86400 * NSEC_PER_SEC), 0);
@@ -91,7 +92,7 @@ static void gate_keeps_the_rate(void **state)
 	struct dcqcn d;
 
 	dcqcn_reset(&d, LINE_RATE);
-	dcqcn_notified(&d, now);
+	dcqcn_notified(&d, now, 0);
 	begin = now;
 	while (now < begin + 290 * NSEC_PER_USEC) { /* before the first increase */
 		uint64_t gate = dcqcn_gate(&d, now);
@@ -110,35 +111,6 @@ static void gate_keeps_the_rate(void **state)
 
 /* Queue pairs. */
 
-/* One READ or WRITE of @size bytes by end 0. Return: the time that it took */
-static uint64_t transfer(struct world *w, enum ibv_wr_opcode opcode, uint32_t size)
-{
-	uint8_t *src = world_buf(size, 3), *dst = world_buf(size, 0);
-	bool reads = opcode == IBV_WR_RDMA_READ;
-	uint8_t *local = reads ? dst : src, *remote = reads ? src : dst;
-	struct ibv_sge sge = {.addr = (uintptr_t)local,
-		.length = size,
-		.lkey = world_reg(&w->end[0], local, size, IBV_ACCESS_LOCAL_WRITE)};
-	struct ibv_send_wr wr = {.sg_list = &sge,
-		.num_sge = 1,
-		.opcode = opcode,
-		.send_flags = IBV_SEND_SIGNALED,
-		.wr.rdma = {(uintptr_t)remote,
-			world_reg(&w->end[1], remote, size, WORLD_ALL_ACCESS)}};
-	uint64_t begin = w->now;
-
-	assert_int_equal(qp_post_send(w->end[0].qp, &wr, NULL), 0);
-	while (cq_is_empty(w->end[0].scq)) {
-		world_run(w, w->now + NSEC_PER_MSEC);
-		assert_true(w->now < WORLD_FOREVER);
-	}
-	assert_int_equal(world_wc(w->end[0].scq).status, IBV_WC_SUCCESS);
-	assert_memory_equal(src, dst, size);
-	free(src);
-	free(dst);
-	return w->now - begin;
-}
-
 static const struct engine_stats *stats_of(const struct world *w, int end)
 {
 	return engine_stats(w->end[end].engine);
@@ -152,7 +124,7 @@ static void marks_are_notified(void **state)
 
 	config.script = (struct link_mem_script){.ce_ppm = ALL};
 	world_open(&w, &config);
-	took = transfer(&w, IBV_WR_RDMA_WRITE, 4 << 20);
+	took = world_transfer(&w, IBV_WR_RDMA_WRITE, 4 << 20);
 	/* all WRITE packets, and the ACKs and notifications that came back */
 	assert_true(stats_of(&w, 1)->rx_ecn_marked >= 4096);
 	assert_true(stats_of(&w, 0)->rx_ecn_marked > 0);
@@ -170,7 +142,7 @@ static void nothing_without_marks(void **state)
 	struct world w;
 
 	world_open(&w, &world_default);
-	transfer(&w, IBV_WR_RDMA_WRITE, 1 << 20);
+	world_transfer(&w, IBV_WR_RDMA_WRITE, 1 << 20);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(stats_of(&w, i)->rx_ecn_marked, 0);
 		assert_int_equal(stats_of(&w, i)->tx_cnps, 0);
@@ -186,11 +158,11 @@ static void read_answers_are_paced(void **state)
 	uint64_t unmarked, marked;
 
 	world_open(&w, &config);
-	unmarked = transfer(&w, IBV_WR_RDMA_READ, 1 << 20);
+	unmarked = world_transfer(&w, IBV_WR_RDMA_READ, 1 << 20);
 	world_close(&w);
 	config.script = (struct link_mem_script){.ce_ppm = ALL};
 	world_open(&w, &config);
-	marked = transfer(&w, IBV_WR_RDMA_READ, 1 << 20);
+	marked = world_transfer(&w, IBV_WR_RDMA_READ, 1 << 20);
 	assert_true(stats_of(&w, 1)->rate_cuts > 0);
 	assert_int_equal(stats_of(&w, 0)->rate_cuts, 0);
 	assert_int_equal(stats_of(&w, 0)->ack_timeouts, 0);
@@ -343,7 +315,7 @@ static void marking_queue_spares_losses(void **state)
 	for (int marks = 0; marks < 2; marks++) {
 		config.script.mark_bytes = marks ? 16 << 10 : 0;
 		world_open(&w, &config);
-		took[marks] = transfer(&w, IBV_WR_RDMA_WRITE, 16 << 20);
+		took[marks] = world_transfer(&w, IBV_WR_RDMA_WRITE, 16 << 20);
 		lost[marks] = link_mem_stats(w.end[0].link)->overflowed;
 		world_close(&w);
 	}
