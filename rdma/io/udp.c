@@ -148,6 +148,7 @@ static int rx_open(struct link_udp *udp)
 	udp->rx.data = aligned_alloc(4096, UDP_RX_BUFFERS * UDP_BUFFER_SIZE);
 	if (!udp->rx.data)
 		return -ENOMEM;
+	udp_rx_init(&udp->rx);
 	return 0;
 }
 

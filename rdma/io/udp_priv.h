@@ -58,6 +58,7 @@ struct udp_rx {
 	struct udp_rx_socket *groups;
 	int epoll_fd;	  /* of all of them; -1 as long as there was no group */
 	int n_filled;	  /* buffers that the last receive filled */
+	int n_ask;	  /* that the next one asks for */
 	int current;	  /* the one being handed out */
 	uint8_t dgid[16]; /* of the packets in them */
 	struct mmsghdr msg[UDP_RX_BUFFERS];
@@ -95,5 +96,8 @@ void link_udp_leave(struct link *link, const uint8_t gid[16]);
 void udp_groups_close(struct link_udp *udp);
 /* The socket to receive from, or NULL: none has a packet. */
 struct udp_rx_socket *udp_socket_ready(struct link_udp *udp);
+
+/* Make the buffers ready, once data is there. */
+void udp_rx_init(struct udp_rx *rx);
 
 #endif

@@ -13,24 +13,29 @@
 
 #define IP_ECN_MASK 0x3
 
-static void slots_reset(struct udp_rx *rx)
+static void slot_reset(struct udp_rx *rx, int i)
 {
-	for (int i = 0; i < UDP_RX_BUFFERS; i++) {
-		struct udp_rx_buffer *buf = &rx->buffer[i];
+	struct udp_rx_buffer *buf = &rx->buffer[i];
 
-		rx->iov[i] = (struct iovec){
-			.iov_base = rx->data + (size_t)i * UDP_BUFFER_SIZE,
-			.iov_len = UDP_BUFFER_SIZE,
-		};
-		rx->msg[i].msg_hdr = (struct msghdr){
-			.msg_name = &buf->from,
-			.msg_namelen = sizeof(buf->from),
-			.msg_iov = &rx->iov[i],
-			.msg_iovlen = 1,
-			.msg_control = buf->control,
-			.msg_controllen = sizeof(buf->control),
-		};
-	}
+	rx->iov[i] = (struct iovec){
+		.iov_base = rx->data + (size_t)i * UDP_BUFFER_SIZE,
+		.iov_len = UDP_BUFFER_SIZE,
+	};
+	rx->msg[i].msg_hdr = (struct msghdr){
+		.msg_name = &buf->from,
+		.msg_namelen = sizeof(buf->from),
+		.msg_iov = &rx->iov[i],
+		.msg_iovlen = 1,
+		.msg_control = buf->control,
+		.msg_controllen = sizeof(buf->control),
+	};
+}
+
+void udp_rx_init(struct udp_rx *rx)
+{
+	rx->n_ask = 1;
+	for (int i = 0; i < UDP_RX_BUFFERS; i++)
+		slot_reset(rx, i);
 }
 
 static void control_read(struct link_udp *udp, struct udp_rx_socket *sock,
@@ -77,22 +82,44 @@ static void slot_read(struct link_udp *udp, struct udp_rx_socket *sock,
 	}
 }
 
-/* Receive into all buffers, none of which is in use any more. */
+/* One system call for up to n_ask buffers. Return: buffers that were filled
+ *
+ * To ask for one more than there is costs as much as an empty receive, in the way of what
+ * has come: in a ping-pong 0.15 us. So it asks for twice of what came last.
+ */
+static int buffers_receive(struct link_udp *udp, int fd)
+{
+	struct udp_rx *rx = &udp->rx;
+	int n;
+
+	if (rx->n_ask == 1) {
+		ssize_t size = recvmsg(fd, &rx->msg[0].msg_hdr, MSG_DONTWAIT);
+
+		rx->msg[0].msg_len = size < 0 ? 0 : (unsigned int)size;
+		n = size < 0 ? 0 : 1;
+	} else {
+		n = recvmmsg(fd, rx->msg, (unsigned int)rx->n_ask, MSG_DONTWAIT, NULL);
+	}
+	udp->link.stats.rx_syscalls++;
+	/* Nothing there, or an error that an ICMP message left: no packet either way. */
+	n = MAX(n, 0);
+	rx->n_ask = MIN(MAX(2 * n, 1), UDP_RX_BUFFERS);
+	return n;
+}
+
+/* Receive into buffers, none of which is in use any more. */
 static void buffers_fill(struct link_udp *udp)
 {
 	struct udp_rx_socket *sock = udp_socket_ready(udp);
 	struct udp_rx *rx = &udp->rx;
-	int n;
 
+	for (int i = 0; i < rx->n_filled; i++)
+		slot_reset(rx, i);
 	rx->n_filled = 0;
 	rx->current = 0;
 	if (!sock)
 		return;
-	slots_reset(rx);
-	n = recvmmsg(sock->fd, rx->msg, UDP_RX_BUFFERS, MSG_DONTWAIT, NULL);
-	udp->link.stats.rx_syscalls++;
-	/* Nothing there, or an error that an ICMP message left: no packet either way. */
-	rx->n_filled = MAX(n, 0);
+	rx->n_filled = buffers_receive(udp, sock->fd);
 	memcpy(rx->dgid, sock->gid, sizeof(rx->dgid));
 	for (int i = 0; i < rx->n_filled; i++)
 		slot_read(udp, sock, &rx->msg[i], &rx->buffer[i]);

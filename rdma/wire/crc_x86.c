@@ -7,9 +7,8 @@
  * instruction" (Intel, 2009): 16 bytes stand for a polynomial, and moving them D bytes
  * ahead multiplies it by x^(8 D), which modulo P is a multiplication of either half by a
  * constant of 33 bits. So a register's content is "folded" onto what lies D bytes further
- * on, until 16 bytes are left whose CRC is that of the whole; the table takes it from
- * there. With 16 bytes at a time and D of 64, four registers work side by side; with four
- * times 64 bytes D is 256.
+ * on, until 16 bytes are left whose CRC is that of the whole. With 16 bytes at a time and
+ * D of 64, four registers work side by side; with four times 64 bytes D is 256.
  *
  * Each function is made twice from one inline body: @dst is NULL, or gets a copy of what
  * the CRC was taken of, stored from the same registers.
@@ -39,6 +38,10 @@
 #define FOLD_64_HI  0x1c6e41596
 #define FOLD_256_LO 0x11542778a
 #define FOLD_256_HI 0x1322d1430
+/* x^64 modulo P, P itself, and x^64 / P, for the last bytes. */
+#define FOLD_4	   0x163cd6124
+#define BARRETT_P  0x1db710641
+#define BARRETT_MU 0x1f7011641
 
 /* Where the body stands. */
 struct cursor {
@@ -96,22 +99,26 @@ TARGET_SSE INLINE __m128i start_128(uint32_t state, struct cursor *c)
 	return _mm_xor_si128(next_128(c), _mm_cvtsi32_si128((int)state));
 }
 
-/* What @v stands for and what is left, less than 16 bytes at the end by table. */
-TARGET_SSE INLINE uint32_t finish_128(__m128i v, struct cursor *c)
+/* The CRC of the 16 bytes that @v stands for: folded to 8 and to 4 bytes with 4 more,
+ * whose remainder is then found by Barrett's reduction.
+ */
+TARGET_SSE INLINE uint32_t reduce_128(__m128i v)
 {
-	const __m128i by_16 = _mm_set_epi64x(FOLD_16_HI, FOLD_16_LO);
-	uint8_t rest[32];
+	const __m128i by_8 = _mm_set_epi64x(FOLD_16_HI, FOLD_16_LO);
+	const __m128i by_4 = _mm_set_epi64x(0, FOLD_4);
+	const __m128i barrett = _mm_set_epi64x(BARRETT_MU, BARRETT_P);
+	const __m128i low_32 = _mm_set_epi32(0, 0, 0, -1);
+	__m128i t;
 
-	while (c->left >= 16)
-		v = fold_128(v, by_16, next_128(c));
-	/* One read of the source: the CRC is of the copy. */
-	_mm_storeu_si128((__m128i *)rest, v);
-	memcpy(rest + 16, c->src, c->left);
-	if (c->dst)
-		memcpy(c->dst, rest + 16, c->left);
-	return crc_table_raw(0, rest, 16 + c->left);
+	v = _mm_xor_si128(_mm_srli_si128(v, 8), _mm_clmulepi64_si128(v, by_8, 0x10));
+	t = _mm_clmulepi64_si128(_mm_and_si128(v, low_32), by_4, 0x00);
+	v = _mm_xor_si128(_mm_srli_si128(v, 4), t);
+	t = _mm_clmulepi64_si128(_mm_and_si128(v, low_32), barrett, 0x10);
+	t = _mm_clmulepi64_si128(_mm_and_si128(t, low_32), barrett, 0x00);
+	return (uint32_t)_mm_extract_epi32(_mm_xor_si128(v, t), 1);
 }
 
+/* Less than 16 bytes, by table. They are read once: the CRC is of the copy. */
 TARGET_SSE INLINE uint32_t small(uint32_t state, struct cursor *c)
 {
 	uint8_t bytes[16];
@@ -120,6 +127,16 @@ TARGET_SSE INLINE uint32_t small(uint32_t state, struct cursor *c)
 	if (c->dst)
 		memcpy(c->dst, bytes, c->left);
 	return crc_table_raw(state, bytes, c->left);
+}
+
+/* What @v stands for and what is left. */
+TARGET_SSE INLINE uint32_t finish_128(__m128i v, struct cursor *c)
+{
+	const __m128i by_16 = _mm_set_epi64x(FOLD_16_HI, FOLD_16_LO);
+
+	while (c->left >= 16)
+		v = fold_128(v, by_16, next_128(c));
+	return c->left ? small(reduce_128(v), c) : reduce_128(v);
 }
 
 TARGET_SSE INLINE uint32_t body_128(uint32_t state, struct cursor c)

@@ -24,6 +24,8 @@ def setUpModule():
     global veth
     veth = net.Veth()
 
+BURST = 60                      # LINK_BURST of rdma/io/link.h
+
 
 class Link(net.Tool):
     def __init__(self, addr, prefix=()):
@@ -118,9 +120,9 @@ class OnTheWire(unittest.TestCase):
                             [[i] for i in range(15)])
 
     def test_most_segments(self):
-        """64 in one send; 64 KiB of large ones take two."""
-        self.send_and_judge([packet(self.rng, 64, i) for i in range(64)],
-                            [[i] for i in range(64)])
+        """A burst in one send; 64 KiB of large packets take two."""
+        self.send_and_judge([packet(self.rng, 64, i) for i in range(BURST)],
+                            [[i] for i in range(BURST)])
         self.send_and_judge([packet(self.rng, 4096, i) for i in range(16)],
                             [[i % 15] for i in range(16)])
 
@@ -135,7 +137,7 @@ class OnTheWire(unittest.TestCase):
         """Whatever may stand side by side in a burst."""
         for _ in range(30):
             sizes = [self.rng.choice([0, 8, 8, 500, 1024, 1024, 4096])
-                     for _ in range(self.rng.randint(1, 64))]
+                     for _ in range(self.rng.randint(1, BURST))]
             if self.rng.random() < 0.5:
                 sizes.sort(reverse=True)
             self.send_and_judge([packet(self.rng, size, i) for i, size in enumerate(sizes)])

@@ -555,10 +555,20 @@ static void test_group_burst(void **state)
 	pair_close(&pair);
 }
 
+/* Receive until nothing is left. Return: how many packets came */
+static int recv_count(struct link *link)
+{
+	struct link_rx rx[LINK_BURST];
+	int all = 0, n;
+
+	while ((n = link->ops->recv(link, rx, LINK_BURST)) > 0)
+		all += n;
+	return all;
+}
+
 static void test_refused_packets(void **state)
 {
 	struct pair pair = {.addr = {"127.0.0.2", "127.0.0.3"}};
-	struct link_rx rx[LINK_BURST];
 
 	pair_open(&pair);
 	sample_clear();
@@ -572,7 +582,7 @@ static void test_refused_packets(void **state)
 	assert_int_equal(pair.link[0]->stats.tx_failed, 2);
 	assert_int_equal(pair.link[0]->stats.tx_packets, 4);
 	wait_readable(pair.link[1]);
-	assert_int_equal(pair.link[1]->ops->recv(pair.link[1], rx, LINK_BURST), 4);
+	assert_int_equal(recv_count(pair.link[1]), 4);
 
 	/* nobody listens: the ICMP error that comes back stops nothing */
 	link_close(pair.link[1]);
@@ -582,7 +592,7 @@ static void test_refused_packets(void **state)
 	assert_int_equal(link_udp_open(pair.addr[1], &pair.link[1]), 0);
 	pair.link[0]->ops->send(pair.link[0], &sample.burst);
 	wait_readable(pair.link[1]);
-	assert_int_equal(pair.link[1]->ops->recv(pair.link[1], rx, LINK_BURST), 4);
+	assert_int_equal(recv_count(pair.link[1]), 4);
 	pair_close(&pair);
 }
 
