@@ -82,6 +82,12 @@ bool engine_pace(struct qp *qp, uint64_t now_ns)
 	return true;
 }
 
+void engine_set_gid(struct engine *e, const uint8_t gid[16])
+{
+	memcpy(e->gid, gid, sizeof(e->gid));
+	e->has_gid = true;
+}
+
 uint64_t engine_deadline(const struct engine *e)
 {
 	return MIN(timers_deadline(&e->timers), timers_deadline(&e->gates));
@@ -206,6 +212,7 @@ int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns)
 	burst->n_pkts = 0;
 	burst->n_iovs = 0;
 	while ((qp = TAILQ_FIRST(&e->ready)) && burst->n_pkts < LINK_BURST) {
+		uint64_t direct = e->stats.direct_messages;
 		int before = burst->n_pkts;
 
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
@@ -213,7 +220,8 @@ int engine_output(struct engine *e, struct link_burst *burst, uint64_t now_ns)
 		if (!qp_output(qp, burst, now_ns))
 			continue;
 		engine_schedule(qp);
-		if (burst->n_pkts == before) /* no room for another payload piece */
+		/* no room for another payload piece */
+		if (burst->n_pkts == before && e->stats.direct_messages == direct)
 			break;
 	}
 	return burst->n_pkts;

@@ -42,6 +42,7 @@
 	X(tx_write_messages)   \
 	X(tx_read_requests)    \
 	X(tx_atomic_requests)  \
+	X(direct_messages)     \
 	X(rx_send_messages)    \
 	X(rx_write_messages)   \
 	X(rx_read_requests)    \
@@ -108,6 +109,11 @@ void engine_set_line_rate(struct engine *e, uint64_t rate);
 
 struct mr_table *engine_mrs(struct engine *e);
 const struct engine_stats *engine_stats(const struct engine *e);
+
+/** engine_set_gid() - the address whose packets this engine gets. Queue pairs that are
+ * connected to it are served without packets (direct.c). Before there are queue pairs.
+ */
+void engine_set_gid(struct engine *e, const uint8_t gid[16]);
 
 /** engine_input() - take packets in, in the order in which they came */
 void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t now_ns);

@@ -181,7 +181,8 @@ struct cnp {
 struct qp {
 	uint32_t qpn; /* first, as idtable.h wants it */
 	uint16_t sport_hash;
-	bool is_ready; /* on engine->ready */
+	bool is_ready;	/* on engine->ready */
+	bool is_direct; /* connected to this engine's own address, see direct.c */
 	struct engine *engine;
 	TAILQ_ENTRY(qp) ready_entry;
 	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
@@ -208,6 +209,8 @@ struct engine {
 	struct timers timers; /* the requesters' */
 	struct timers gates;  /* of queue pairs that are limited */
 	uint64_t n_bursts;
+	bool has_gid;
+	uint8_t gid[16];    /* see engine_set_gid() */
 	uint64_t line_rate; /* bytes per second */
 	struct engine_stats stats;
 };
@@ -273,6 +276,11 @@ void requester_await_ack(struct qp *qp, uint64_t now_ns);
 /* Fill @burst as far as the window allows. Return: true if there was not room enough. */
 bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns);
 void requester_timeout(struct qp *qp, uint64_t now_ns);
+/* All before @psn has arrived, without packets. */
+void requester_arrived(struct qp *qp, uint32_t psn);
+/* The opcode of a SEND or WRITE of one packet */
+uint8_t requester_opcode_only(uint8_t wr_opcode);
+void requester_count_message(struct engine_stats *stats, uint8_t opcode);
 /* Complete request @index with @status, all others as flushed; enter the error state. */
 void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status);
 void requester_flush(struct qp *qp);
@@ -295,6 +303,8 @@ void responder_reset(struct qp *qp, uint32_t psn);
 void responder_input(struct qp *qp, const struct wire_packet *pkt);
 /* Return: false if @burst had no room for the answer that is due */
 bool responder_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns);
+/* What came is in order; the next PSN is @end. @is_data: SEND or WRITE */
+void responder_accepted(struct responder *resp, uint32_t end, bool is_data);
 void responder_nak_fatal(struct qp *qp, uint8_t syndrome);
 
 /* message.c */
@@ -344,5 +354,15 @@ enum fetch_output responder_fetch_output(
 	struct qp *qp, struct link_burst *burst, uint64_t now_ns);
 /* Forget all of them. */
 void responder_fetch_reset(struct qp *qp);
+/* Add, or compare and swap. Return: what was there before */
+uint64_t responder_do_atomic(
+	uint64_t *p, bool is_add, uint64_t swap_add, uint64_t compare);
+
+/* direct.c */
+/* Does the peer belong to this engine? */
+bool direct_is_possible(const struct qp *qp);
+/* Bring the next message to the peer by a copy. Return: false if it is to go as packets
+ */
+bool direct_message(struct qp *qp);
 
 #endif

@@ -185,6 +185,8 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 	if (rc)
 		return rc;
 	set_attrs(&qp->attr, attr, mask);
+	if (mask & IBV_QP_AV)
+		qp->is_direct = direct_is_possible(qp);
 	if (!(mask & IBV_QP_STATE))
 		return 0;
 

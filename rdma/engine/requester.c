@@ -122,6 +122,19 @@ void requester_loss(struct qp *qp, uint64_t now_ns)
 	engine_schedule(qp);
 }
 
+void requester_arrived(struct qp *qp, uint32_t psn)
+{
+	struct requester *req = &qp->req;
+
+	req->una_psn = psn;
+	if (psn_diff(psn, req->snd_max) > 0)
+		req->snd_max = psn;
+	req->retry_left = qp->attr.retry_cnt;
+	req->rnr_left = qp->attr.rnr_retry;
+	req->in_repair = false;
+	engine_arm(qp, 0);
+}
+
 /* The timer for the ACK: what the configured timeout leaves, or sooner where the round
  * trip is known. The peer may have to wake up first; but when it is known to be awake,
  * since it has just reported a loss, there is no reason to wait so long.
@@ -237,6 +250,11 @@ static const uint8_t data_opcodes[][4] = {
 		WIRE_WRITE_LAST_IMM, WIRE_WRITE_ONLY_IMM},
 };
 
+uint8_t requester_opcode_only(uint8_t wr_opcode)
+{
+	return data_opcodes[wr_opcode][ONLY];
+}
+
 static uint8_t fetch_opcode(uint8_t wr_opcode)
 {
 	switch (wr_opcode) {
@@ -274,7 +292,7 @@ static int attach_payload(struct qp *qp, struct sq_wqe *wqe, uint64_t off, uint3
 	} else if (len) {
 		if (req->cur_off != off) /* after a rewind */
 			req->cur_sge = sge_seek(&list, off);
-		n = sge_gather(&list, &req->cur_sge, len, iov, room);
+		n = sge_gather(&list, &req->cur_sge, len, 0, iov, room);
 		if (n < 0)
 			return n;
 	}
@@ -295,7 +313,7 @@ static bool wants_ack(struct requester *req, bool last, bool pauses)
 	return true;
 }
 
-static void count_message(struct engine_stats *stats, uint8_t opcode)
+void requester_count_message(struct engine_stats *stats, uint8_t opcode)
 {
 	switch (opcode) {
 	case IBV_WR_SEND:
@@ -327,7 +345,7 @@ static void advance(struct qp *qp, const struct sq_wqe *wqe, uint32_t n_psns)
 	if (psn_diff(psn, req->snd_max) < 0)
 		stats->tx_retransmitted++;
 	else if (last)
-		count_message(stats, wqe->opcode);
+		requester_count_message(stats, wqe->opcode);
 	if (psn_diff(psn_add(psn, n_psns), req->snd_max) > 0)
 		req->snd_max = psn_add(psn, n_psns);
 	if (last)
@@ -478,6 +496,8 @@ static bool output_unreliable(struct qp *qp, struct link_burst *burst, uint64_t 
 	for (int n = 0; has_work(qp) && n < ENGINE_QUANTUM_PKTS; n++) {
 		int rc;
 
+		if (qp->is_direct && direct_message(qp))
+			continue;
 		if (engine_pace(qp, now_ns))
 			return req->tail != req->cur;
 		rc = emit_request(qp, burst, false);
@@ -512,10 +532,12 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 		bool pauses;
 		int rc;
 
-		if (in_flight >= qp->congestion.cwnd || engine_pace(qp, now_ns))
-			return false;
 		if (n == ENGINE_QUANTUM_PKTS)
 			return true;
+		if (qp->is_direct && direct_message(qp))
+			continue;
+		if (in_flight >= qp->congestion.cwnd || engine_pace(qp, now_ns))
+			return false;
 		pauses = in_flight + 1 >= qp->congestion.cwnd ||
 			 dcqcn_is_last(&qp->dcqcn, qp->mtu, now_ns);
 		snd_max = req->snd_max;

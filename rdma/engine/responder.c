@@ -120,6 +120,18 @@ bool responder_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 
 /* Requests. */
 
+void responder_accepted(struct responder *resp, uint32_t end, bool is_data)
+{
+	resp->epsn = end;
+	if (is_data)
+		resp->data_psn = psn_add(end, PSN_MASK);
+	resp->nak_sent = false;
+	/* A buffer came in time: the refusal that is still due would be of another PSN.
+	 */
+	if (WIRE_SYN_CLASS(resp->syndrome) == WIRE_SYN_RNR_NAK)
+		resp->syndrome = WIRE_SYN_ACK_NO_CREDIT_LIMIT;
+}
+
 static void receive_fetch(struct qp *qp, const struct wire_packet *pkt)
 {
 	struct responder *resp = &qp->resp;
@@ -132,9 +144,8 @@ static void receive_fetch(struct qp *qp, const struct wire_packet *pkt)
 	n_psns = responder_fetch(qp, pkt);
 	if (!n_psns)
 		return;
-	resp->epsn = psn_add(resp->epsn, n_psns);
+	responder_accepted(resp, psn_add(resp->epsn, n_psns), false);
 	resp->msn = psn_add(resp->msn, 1);
-	resp->nak_sent = false;
 }
 
 static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
@@ -166,13 +177,7 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 			responder_nak_fatal(qp, syndrome);
 		return;
 	}
-	resp->data_psn = resp->epsn;
-	resp->epsn = psn_add(resp->epsn, 1);
-	resp->nak_sent = false;
-	/* A buffer came in time: the refusal that is still due would be of another PSN.
-	 */
-	if (WIRE_SYN_CLASS(resp->syndrome) == WIRE_SYN_RNR_NAK)
-		resp->syndrome = WIRE_SYN_ACK_NO_CREDIT_LIMIT;
+	responder_accepted(resp, psn_add(resp->epsn, 1), true);
 	if (flags & WIRE_IS_LAST)
 		message_end(qp, pkt, flags);
 	if (pkt->ack_req)

@@ -103,15 +103,14 @@ static uint32_t fetch_read(
 	return n_answers(qp, pkt->dma_len);
 }
 
-static uint64_t do_atomic(uint64_t *p, const struct wire_packet *pkt)
+uint64_t responder_do_atomic(
+	uint64_t *p, bool is_add, uint64_t swap_add, uint64_t compare)
 {
-	uint64_t old = pkt->compare;
-
-	if ((pkt->opcode & 0x1f) == WIRE_FETCH_ADD)
-		return __atomic_fetch_add(p, pkt->swap_add, __ATOMIC_SEQ_CST);
+	if (is_add)
+		return __atomic_fetch_add(p, swap_add, __ATOMIC_SEQ_CST);
 	__atomic_compare_exchange_n(
-		p, &old, pkt->swap_add, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	return old;
+		p, &compare, swap_add, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return compare;
 }
 
 static uint32_t fetch_atomic(
@@ -132,7 +131,8 @@ static uint32_t fetch_atomic(
 		responder_nak_fatal(qp, WIRE_SYN_NAK_REMOTE_ACCESS);
 		return 0;
 	}
-	f.value = do_atomic((uint64_t *)(void *)p, pkt);
+	f.value = responder_do_atomic((uint64_t *)(void *)p,
+		(pkt->opcode & 0x1f) == WIRE_FETCH_ADD, pkt->swap_add, pkt->compare);
 	*atomic_at(fs, fs->n_atomics++) = f;
 	qp->engine->stats.rx_atomic_requests++;
 	todo_add(qp, fs, &f);

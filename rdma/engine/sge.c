@@ -34,14 +34,14 @@ static uint8_t *next_piece(
 }
 
 int sge_gather(const struct sge_list *list, struct sge_cursor *at, uint32_t len,
-	struct iovec *iov, int max)
+	int access, struct iovec *iov, int max)
 {
 	struct sge_cursor c = *at;
 	int n = 0;
 
 	while (len && c.index < list->n) {
 		uint32_t piece = len;
-		uint8_t *p = next_piece(list, &c, &piece, 0);
+		uint8_t *p = next_piece(list, &c, &piece, access);
 
 		if (!piece)
 			continue;

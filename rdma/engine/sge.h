@@ -28,13 +28,14 @@ struct sge_cursor {
 struct sge_cursor sge_seek(const struct sge_list *list, uint64_t offset);
 
 /** sge_gather() - point @iov at the next @len bytes of a list
- * @at:  moved on, on success only
- * @max: room in @iov
+ * @at:     moved on, on success only
+ * @access: as mr_resolve() has it
+ * @max:    room in @iov
  * Return: number of pieces, -ENOBUFS (more than @max), -EFAULT (a key does not allow it,
  *         or the list is shorter)
  */
 int sge_gather(const struct sge_list *list, struct sge_cursor *at, uint32_t len,
-	struct iovec *iov, int max);
+	int access, struct iovec *iov, int max);
 
 /** sge_scatter() - copy @data to the next @len bytes of a list; moves @at
  * Return: 0, -EMSGSIZE (the list ends before), -EFAULT (a key does not allow it)

@@ -65,6 +65,7 @@ static int device_create(const char *addr, uint32_t scope, struct device **out)
 	if (rc)
 		goto err_link;
 	engine_set_line_rate(dev->engine, port_mbps(dev) * 1000000ull / 8);
+	engine_set_gid(dev->engine, dev->link->gid);
 	port_watch(dev);
 	rc = progress_start(dev);
 	if (rc)

@@ -23,6 +23,13 @@ const struct world_config world_default = {
 	.psn = 0xfffff0, /* soon wraps */
 };
 
+bool world_direct;
+
+void world_main_args(int argc, char **argv)
+{
+	world_direct = argc == 2 && !strcmp(argv[1], "direct");
+}
+
 static void count_event(void *arg, enum ibv_event_type event)
 {
 	struct world_end *end = arg;
@@ -56,10 +63,15 @@ static void open_qp(
 static void open_end(
 	struct world_end *end, const struct world_config *config, struct rq *srq)
 {
-	assert_int_equal(engine_create(&end->engine), 0);
 	assert_int_equal(cq_create(config->cq_depth, &end->scq), 0);
 	assert_int_equal(cq_create(config->cq_depth, &end->rcq), 0);
 	open_qp(end, config, srq);
+}
+
+/* The address that queue pair @i is reached at. */
+static const uint8_t *gid_of(const struct world *w, int i)
+{
+	return w->end[w->is_direct ? 0 : i].link->gid;
 }
 
 void world_step_state(
@@ -97,7 +109,7 @@ void world_step_state(
 			IBV_QP_SQ_PSN},
 	};
 
-	memcpy(attr.ah_attr.grh.dgid.raw, peer->link->gid, 16);
+	memcpy(attr.ah_attr.grh.dgid.raw, gid_of(w, !i), 16);
 	assert_int_equal(qp_modify(end->qp, &attr,
 				 IBV_QP_STATE | masks[config->type][next - IBV_QPS_INIT]),
 		0);
@@ -125,8 +137,15 @@ void world_open(struct world *w, const struct world_config *config)
 	memset(w, 0, sizeof(*w));
 	w->now = 1000000;
 	assert_int_equal(link_mem_pair(&config->script, 9000, link), 0);
+	w->is_direct = world_direct;
 	for (int i = 0; i < 2; i++) {
 		w->end[i].link = link[i];
+		if (i && w->is_direct)
+			w->end[1].engine = w->end[0].engine;
+		else
+			assert_int_equal(engine_create(&w->end[i].engine), 0);
+		if (w->is_direct)
+			engine_set_gid(w->end[i].engine, gid_of(w, i));
 		open_end(&w->end[i], config, config->srq[i]);
 	}
 	for (int i = 0; i < 2; i++)
@@ -135,13 +154,15 @@ void world_open(struct world *w, const struct world_config *config)
 
 void world_close(struct world *w)
 {
+	for (int i = 0; i < 2; i++)
+		qp_destroy(w->end[i].qp);
 	for (int i = 0; i < 2; i++) {
 		struct world_end *end = &w->end[i];
 
-		qp_destroy(end->qp);
 		cq_destroy(end->scq);
 		cq_destroy(end->rcq);
-		engine_destroy(end->engine);
+		if (!i || !w->is_direct)
+			engine_destroy(end->engine);
 		link_close(end->link);
 	}
 }
@@ -149,6 +170,8 @@ void world_close(struct world *w)
 /* Return: whether anything moved */
 static bool move_packets(struct world *w, struct world_end *end)
 {
+	/* What the one engine sends it gets on the other link. */
+	struct link *out = w->is_direct ? w->end[0].link : end->link;
 	struct link_rx rx[LINK_BURST];
 	bool moved = false;
 	int n;
@@ -158,7 +181,7 @@ static bool move_packets(struct world *w, struct world_end *end)
 		moved = true;
 	}
 	while (engine_output(end->engine, &w->burst, w->now)) {
-		end->link->ops->send(end->link, &w->burst);
+		out->ops->send(out, &w->burst);
 		moved = true;
 	}
 	return moved;

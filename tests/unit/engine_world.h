@@ -2,6 +2,9 @@
 /*
  * Two engines, joined by the in-memory link, on a virtual clock: for tests of the engine.
  * Time moves only in world_step(): to the next timer when no packet is under way.
+ *
+ * Or, with world_direct, one engine that has both queue pairs. It serves them without
+ * packets as far as it can (rdma/engine/direct.c); those that it sends come back to it.
  */
 #ifndef TESTS_UNIT_ENGINE_WORLD_H
 #define TESTS_UNIT_ENGINE_WORLD_H
@@ -28,6 +31,7 @@ struct world_end {
 };
 
 struct world {
+	bool is_direct;
 	uint64_t now;
 	struct world_end end[2];
 	struct link_burst burst;
@@ -49,6 +53,12 @@ struct world_config {
 };
 
 extern const struct world_config world_default;
+/* Of worlds that are opened: one engine. Set by world_main_args() if that is asked for.
+ */
+extern bool world_direct;
+
+/* To begin main() with: "direct" as the only argument sets world_direct. */
+void world_main_args(int argc, char **argv);
 
 /* Both ends with one queue pair each, connected (RTS). Asserts on failure. */
 void world_open(struct world *w, const struct world_config *config);

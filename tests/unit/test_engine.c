@@ -325,7 +325,8 @@ static void unreliable_connected(void **state)
 			got++;
 		}
 	}
-	assert_in_range(got, sent / 2, sent - 1);
+	/* nothing is lost without a wire */
+	assert_in_range(got, sent / 2, world_direct ? sent : sent - 1);
 	assert_int_equal(engine_stats(w.end[0].engine)->rx_acks, 0);
 	world_close(&w);
 	free(src);
@@ -571,7 +572,9 @@ static void longest_message(void **state)
 	world_run(&w, WORLD_FOREVER);
 	assert_int_equal(world_wc(w.end[1].rcq).byte_len, 1u << 31);
 	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
-	assert_int_equal(engine_stats(w.end[0].engine)->tx_request_packets, 1 << 23);
+	if (!world_direct)
+		assert_int_equal(
+			engine_stats(w.end[0].engine)->tx_request_packets, 1 << 23);
 	world_close(&w);
 	munmap(buf, size);
 	close(fd);
@@ -612,7 +615,7 @@ static void shared_receive_queue(void **state)
 	free(dst);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(send_sizes),
@@ -635,5 +638,6 @@ int main(void)
 		cmocka_unit_test(longest_message),
 	};
 
+	world_main_args(argc, argv);
 	return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }

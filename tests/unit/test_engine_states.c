@@ -202,6 +202,8 @@ static void answers_from_nowhere(void **state)
 	struct link_rx rx = {.data = buf};
 	uint32_t sk;
 
+	if (world_direct) /* there are no packets */
+		return;
 	world_open(&w, &world_default);
 	sk = world_reg(&w.end[0], data, 4, 0);
 	link_mem_set_filter(w.end[0].link, world_drop_all, NULL);
@@ -242,7 +244,7 @@ static void answers_from_nowhere(void **state)
 	world_close(&w);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(transitions_without_attributes),
@@ -254,5 +256,6 @@ int main(void)
 		cmocka_unit_test(answers_from_nowhere),
 	};
 
+	world_main_args(argc, argv);
 	return cmocka_run_group_tests_name("engine_states", tests, NULL, NULL);
 }

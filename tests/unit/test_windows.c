@@ -581,6 +581,8 @@ static void fences(void **state)
 	const struct engine_stats *stats;
 	uint32_t rkey;
 
+	if (world_direct) /* there is no wire to be cut */
+		return;
 	open_default(&s);
 	take_receives(&s);
 	stats = engine_stats(s.w.end[1].engine);
@@ -695,7 +697,9 @@ static void life_over_a_bad_wire(void **state)
 	}
 	assert_int_equal(engine_stats(s.w.end[1].engine)->mw_binds, rounds);
 	assert_int_equal(engine_stats(s.w.end[1].engine)->rx_invalidates, rounds);
-	assert_int_equal(engine_stats(s.w.end[1].engine)->tx_send_messages, 2 * rounds);
+	/* with one engine, the peer's are among them */
+	assert_int_equal(engine_stats(s.w.end[1].engine)->tx_send_messages,
+		(world_direct ? 3 : 2) * rounds);
 	world_close(&s.w);
 }
 
@@ -734,7 +738,7 @@ static void unreliable(void **state)
 	world_close(&s.w);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rights_and_bounds),
@@ -755,5 +759,6 @@ int main(void)
 		cmocka_unit_test(unreliable),
 	};
 
+	world_main_args(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
