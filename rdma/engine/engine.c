@@ -3,6 +3,7 @@
 #include "engine_priv.h"
 
 #include "lib/util.h"
+#include "rdma/wire/gid.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -120,27 +121,17 @@ enum wire_service engine_service(const struct qp *qp)
 	}
 }
 
-static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_ns)
+void engine_input_to(struct qp *qp, const struct wire_packet *pkt,
+	const struct link_rx *rx, uint64_t now_ns)
 {
-	struct wire_packet pkt;
-	struct qp *qp;
-	uint32_t flags;
+	uint32_t flags = wire_opcodes[pkt->opcode].flags;
+	struct engine *e = qp->engine;
 
-	if (wire_parse(rx->data, rx->len, &pkt)) {
-		e->stats.rx_drop_malformed++;
-		return;
-	}
-	flags = wire_opcodes[pkt.opcode].flags;
-	qp = idtable_find(&e->qps, pkt.dest_qpn);
-	if (!qp) {
-		e->stats.rx_drop_no_qp++;
-		return;
-	}
 	if (qp->state < IBV_QPS_RTR || qp->state > IBV_QPS_SQE) {
 		e->stats.rx_drop_qp_state++;
 		return;
 	}
-	if (pkt.opcode >> 5 != engine_service(qp) && !(flags & WIRE_IS_CNP)) {
+	if (pkt->opcode >> 5 != engine_service(qp) && !(flags & WIRE_IS_CNP)) {
 		e->stats.rx_drop_unsupported++;
 		return;
 	}
@@ -149,7 +140,7 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		return;
 	}
 	/* Bit 15 tells full from limited membership; the rest must be equal (10.9.3). */
-	if ((pkt.pkey & 0x7fff) != (WIRE_PKEY_DEFAULT & 0x7fff)) {
+	if ((pkt->pkey & 0x7fff) != (WIRE_PKEY_DEFAULT & 0x7fff)) {
 		e->stats.rx_drop_pkey++;
 		return;
 	}
@@ -157,14 +148,36 @@ static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_n
 		cnp_input(qp, now_ns);
 		return;
 	}
-	if (unlikely(rx->ecn == LINK_ECN_CE))
-		cnp_marked(qp, &pkt, rx, now_ns);
+	/* Members of a group would all tell its sender. */
+	if (unlikely(rx->ecn == LINK_ECN_CE && pkt->dest_qpn != WIRE_QPN_MULTICAST))
+		cnp_marked(qp, pkt, rx, now_ns);
 	if (qp->config.type != IBV_QPT_RC)
-		unreliable_input(qp, &pkt, rx);
+		unreliable_input(qp, pkt, rx);
 	else if (flags & WIRE_IS_RESPONSE)
-		completer_input(qp, &pkt, now_ns);
+		completer_input(qp, pkt, now_ns);
 	else
-		responder_input(qp, &pkt);
+		responder_input(qp, pkt);
+}
+
+static void input_one(struct engine *e, const struct link_rx *rx, uint64_t now_ns)
+{
+	struct wire_packet pkt;
+	struct qp *qp;
+
+	if (wire_parse(rx->data, rx->len, &pkt)) {
+		e->stats.rx_drop_malformed++;
+		return;
+	}
+	if (unlikely(gid_is_multicast(rx->dgid))) {
+		mcast_input(e, &pkt, rx, now_ns);
+		return;
+	}
+	qp = idtable_find(&e->qps, pkt.dest_qpn);
+	if (!qp) {
+		e->stats.rx_drop_no_qp++;
+		return;
+	}
+	engine_input_to(qp, &pkt, rx, now_ns);
 }
 
 void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t now_ns)

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "cq.h"
+#include "mcast.h"
 #include "mr.h"
 #include "mw.h"
 #include "rq.h"
@@ -72,6 +73,8 @@
 	X(rx_out_of_sequence)  \
 	X(rx_drop_malformed)   \
 	X(rx_drop_unsupported) \
+	X(rx_group_packets)    \
+	X(rx_drop_no_group)    \
 	X(rx_drop_no_qp)       \
 	X(rx_drop_qp_state)    \
 	X(rx_drop_source)      \

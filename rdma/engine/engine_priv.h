@@ -13,6 +13,7 @@
 #include "dcqcn.h"
 #include "engine.h"
 #include "idtable.h"
+#include "mcast.h"
 #include "mw.h"
 #include "qp.h"
 #include "rtt.h"
@@ -196,11 +197,20 @@ struct qp {
 	struct dcqcn dcqcn;
 	struct qp_config config;
 	struct mw_list windows; /* of type 2, bound through it */
+	uint32_t n_groups;	/* that it is attached to */
 	struct cnp cnp;
 	struct timer gate; /* to be scheduled when its rate allows it to send */
 };
 
 TAILQ_HEAD(qp_list, qp);
+
+#define MCAST_CHAINS 64u
+
+/* Multicast groups, by GID (mcast.c). */
+struct mcast_groups {
+	struct mcast_group *chain[MCAST_CHAINS];
+	uint32_t n;
+};
 
 struct engine {
 	struct mr_table *mrs;
@@ -212,10 +222,14 @@ struct engine {
 	bool has_gid;
 	uint8_t gid[16];    /* see engine_set_gid() */
 	uint64_t line_rate; /* bytes per second */
+	struct mcast_groups groups;
 	struct engine_stats stats;
 };
 
 /* engine.c */
+/* A packet for @qp: take it, or drop and count it. */
+void engine_input_to(struct qp *qp, const struct wire_packet *pkt,
+	const struct link_rx *rx, uint64_t now_ns);
 void engine_schedule(struct qp *qp);
 /* Let requester_timeout() be called at @due_ns, or not at all (0). */
 void engine_arm(struct qp *qp, uint64_t due_ns);
@@ -292,6 +306,11 @@ void requester_check_drained(struct qp *qp);
  * Return: whether something for the peer is next
  */
 bool local_ops_run(struct qp *qp);
+
+/* mcast.c */
+/* A packet to a group: a copy for each queue pair that is attached to it. */
+void mcast_input(struct engine *e, const struct wire_packet *pkt,
+	const struct link_rx *rx, uint64_t now_ns);
 
 /* completer.c */
 void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_ns);

@@ -412,6 +412,11 @@ void qp_destroy(struct qp *qp)
 	free(qp);
 }
 
+bool qp_in_group(const struct qp *qp)
+{
+	return qp->n_groups;
+}
+
 uint32_t qp_number(const struct qp *qp)
 {
 	return qp->qpn;

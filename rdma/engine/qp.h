@@ -34,8 +34,12 @@ struct qp_config {
  */
 int qp_create(struct engine *e, struct qp_config *config, struct qp **out);
 
-/** qp_destroy() - end a queue pair in any state, without completions */
+/** qp_destroy() - end a queue pair in any state, without completions
+ * @qp: attached to no multicast group
+ */
 void qp_destroy(struct qp *qp);
+/** qp_in_group() - is it attached to a multicast group? */
+bool qp_in_group(const struct qp *qp);
 
 uint32_t qp_number(const struct qp *qp);
 /** qp_state() - may be called from any thread without the engine's lock */

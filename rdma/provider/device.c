@@ -71,6 +71,9 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_srq = DEVICE_SRQ_MAX;
 	a->max_srq_wr = RQ_DEPTH_MAX;
 	a->max_srq_sge = RQ_SGE_MAX;
+	a->max_mcast_grp = MCAST_GROUP_MAX;
+	a->max_mcast_qp_attach = MCAST_QP_MAX;
+	a->max_total_mcast_qp_attach = MCAST_GROUP_MAX * MCAST_QP_MAX;
 	a->max_ah = DEVICE_AH_MAX;
 	a->max_pkeys = 1;
 	a->local_ca_ack_delay = ACK_DELAY_EXP;
@@ -132,6 +135,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 	strcpy(ctx->gid_dir, gid_dir);
 	verbs_set_ops(&ctx->vctx, &device_ops);
 	verbs_set_ops(&ctx->vctx, &port_ops);
+	verbs_set_ops(&ctx->vctx, &mcast_ops);
 	verbs_set_ops(&ctx->vctx, &memory_ops);
 	verbs_set_ops(&ctx->vctx, &object_ops);
 	verbs_set_ops(&ctx->vctx, &datapath_ops);

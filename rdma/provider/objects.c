@@ -391,6 +391,11 @@ static int destroy_qp(struct ibv_qp *ibqp)
 
 	lock_cqs(ibqp);
 	engine_lock_sent(dev);
+	if (qp_in_group(qp->qp)) {
+		engine_unlock(dev);
+		unlock_cqs(ibqp);
+		return EBUSY;
+	}
 	qp_destroy(qp->qp);
 	n = qp->n_async_events;
 	if (n)

@@ -31,7 +31,7 @@
 #define SLICE_NS   (NSEC_PER_MSEC / 10) /* the least that Linux takes */
 #define DEFER_PKTS 2
 
-static void wake(struct device *dev)
+void progress_wake(struct device *dev)
 {
 	uint64_t one = 1;
 
@@ -65,7 +65,7 @@ static void unlock_at(struct device *dev, uint64_t now, bool send_now)
 	/* Pairs with thread_sleep(), which sets sleeps_until_ns and then reads
 	 * deadline_ns. */
 	if (unlikely(deadline < atomic_load(&dev->sleeps_until_ns)))
-		wake(dev);
+		progress_wake(dev);
 }
 
 void engine_lock_sent(struct device *dev)
@@ -115,7 +115,7 @@ void progress(struct device *dev, const struct cq *cq)
 	 * the thread of the rest. Pairs with sleep_until_needed(). */
 	if (unlikely(atomic_load_explicit(&dev->link_holds, memory_order_relaxed)) &&
 		atomic_load(&dev->sleeps_until_ns))
-		wake(dev);
+		progress_wake(dev);
 	pthread_mutex_unlock(&dev->rx_lock);
 }
 
@@ -126,7 +126,7 @@ void progress_arm(struct device *dev)
 	/* Pairs with nap(): either it sees what was counted, or this sees that it naps.
 	 */
 	if (atomic_load(&dev->naps))
-		wake(dev);
+		progress_wake(dev);
 }
 
 void progress_disarm(struct device *dev)
@@ -260,7 +260,7 @@ int progress_start(struct device *dev)
 void progress_stop(struct device *dev)
 {
 	atomic_store(&dev->stop, true);
-	wake(dev);
+	progress_wake(dev);
 	pthread_join(dev->thread, NULL);
 	close(dev->wake_fd);
 }

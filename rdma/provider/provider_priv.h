@@ -178,6 +178,8 @@ void gid_dir_remove(const char *path);
 /* progress.c: what makes a device go */
 int progress_start(struct device *dev);
 void progress_stop(struct device *dev);
+/* The thread is to look again at what it waits for. */
+void progress_wake(struct device *dev);
 /* Take the engine; give it back after sending what it wants sent. */
 void engine_lock(struct device *dev);
 /* To end a queue pair: a poll may have left the ACK unsent of what it completed. */
@@ -204,11 +206,13 @@ void qp_ex_destroy(struct device_qp *qp);
 /* datapath.c: post a list, or none of it if one is wrong. Return: 0 or errno */
 int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr);
 
-/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, memory.c, objects.c, datapath.c */
+/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, mcast.c, memory.c, objects.c, datapath.c
+ */
 extern const struct verbs_context_ops port_ops;
 extern const struct verbs_context_ops cq_ex_ops;
 extern const struct verbs_context_ops qp_ex_ops;
 extern const struct verbs_context_ops event_ops;
+extern const struct verbs_context_ops mcast_ops;
 extern const struct verbs_context_ops memory_ops;
 extern const struct verbs_context_ops object_ops;
 extern const struct verbs_context_ops datapath_ops;
