@@ -99,6 +99,10 @@ struct link_ops {
 	 */
 	int (*join)(struct link *link, const uint8_t gid[16]);
 	void (*leave)(struct link *link, const uint8_t gid[16]);
+	/** refresh() - the interface or its addresses have changed: see to ip_mtu and
+	 * has_gid. NULL: nothing that could change. Called by one thread at a time.
+	 */
+	void (*refresh)(struct link *link);
 	/** close() - free the link, which leaves all groups. */
 	void (*close)(struct link *link);
 };
@@ -106,8 +110,9 @@ struct link_ops {
 struct link {
 	const struct link_ops *ops;
 	struct link_stats stats;
-	uint8_t gid[16]; /* own address */
-	uint32_t ip_mtu; /* of the interface, bytes, IP header included */
+	uint8_t gid[16];	 /* own address */
+	_Atomic bool has_gid;	 /* false while the interface has lost the address */
+	_Atomic uint32_t ip_mtu; /* of the interface, bytes, IP header included */
 	char ifname[16];
 	_Atomic int fd; /* readable when recv() may give packets; -1 if there is none */
 };

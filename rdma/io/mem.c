@@ -409,6 +409,7 @@ static void mem_end_init(struct mem_wire *wire, int index, uint32_t ip_mtu)
 	end->open = true;
 	end->link.ops = &mem_ops;
 	end->link.ip_mtu = ip_mtu;
+	end->link.has_gid = true;
 	end->link.fd = -1;
 	memcpy(end->link.gid, gid, sizeof(gid));
 	snprintf(end->link.ifname, sizeof(end->link.ifname), "mem%d", index);

@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <net/if.h>
 #include <netinet/udp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,8 +49,10 @@ static bool ifaddr_matches(const struct ifaddrs *ifa, const uint8_t gid[16])
 	return ((own.sin_addr.s_addr ^ addr) & mask.sin_addr.s_addr) == 0;
 }
 
-/* Find the interface that has @gid; its name goes to the link, its index to the scope. */
-static int interface_find(struct link_udp *udp, const uint8_t gid[16], uint32_t scope)
+/* Find the interface that has @gid, or see whether the one with index *@scope has it.
+ * Return: 0 and its index and name, or -EADDRNOTAVAIL, or another errno: can't tell
+ */
+static int interface_find(const uint8_t gid[16], uint32_t *scope, char ifname[16])
 {
 	struct ifaddrs *all, *ifa;
 	int err = -EADDRNOTAVAIL;
@@ -59,10 +62,10 @@ static int interface_find(struct link_udp *udp, const uint8_t gid[16], uint32_t 
 	for (ifa = all; ifa && err; ifa = ifa->ifa_next) {
 		uint32_t index = if_nametoindex(ifa->ifa_name);
 
-		if (!ifaddr_matches(ifa, gid) || (scope && index != scope))
+		if (!ifaddr_matches(ifa, gid) || (*scope && index != *scope))
 			continue;
-		udp->scope = index;
-		snprintf(udp->link.ifname, sizeof(udp->link.ifname), "%s", ifa->ifa_name);
+		*scope = index;
+		snprintf(ifname, IF_NAMESIZE, "%s", ifa->ifa_name);
 		err = 0;
 	}
 	freeifaddrs(all);
@@ -76,7 +79,7 @@ static int interface_mtu(struct link_udp *udp, int fd)
 	memcpy(req.ifr_name, udp->link.ifname, sizeof(req.ifr_name));
 	if (ioctl(fd, SIOCGIFMTU, &req) < 0)
 		return -errno;
-	udp->link.ip_mtu = (uint32_t)req.ifr_mtu;
+	atomic_store(&udp->link.ip_mtu, (uint32_t)req.ifr_mtu);
 	return 0;
 }
 
@@ -233,7 +236,22 @@ static void link_udp_close(struct link *link)
 	free(udp);
 }
 
+/* The sockets stay bound to an address that goes, and serve it again when it is back. */
+static void link_udp_refresh(struct link *link)
+{
+	struct link_udp *udp = link_udp(link);
+	uint32_t index = udp->scope;
+	char ifname[sizeof(link->ifname)];
+	int err;
+
+	interface_mtu(udp, udp->rx.own.fd);
+	err = interface_find(link->gid, &index, ifname);
+	if (!err || err == -EADDRNOTAVAIL)
+		atomic_store(&link->has_gid, !err);
+}
+
 static const struct link_ops link_udp_ops = {
+	.refresh = link_udp_refresh,
 	.send = link_udp_send,
 	.recv = link_udp_recv,
 	.join = link_udp_join,
@@ -272,7 +290,9 @@ int link_udp_open(const char *addr, struct link **out)
 	memcpy(udp->link.gid, gid, sizeof(gid));
 	udp->is_ipv4 = gid_is_ipv4(gid);
 
-	err = interface_find(udp, gid, scope);
+	udp->scope = scope;
+	err = interface_find(gid, &udp->scope, udp->link.ifname);
+	udp->link.has_gid = !err;
 	if (!err)
 		err = rx_open(udp);
 	for (int i = 0; i < UDP_TX_SOCKETS && !err; i++)

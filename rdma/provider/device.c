@@ -145,6 +145,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 	ctx->vctx.create_cq_ex = device_create_cq_ex;
 	engine_lock(dev);
 	TAILQ_INSERT_TAIL(&dev->contexts, ctx, entry);
+	gid_dir_update(ctx);
 	engine_unlock(dev);
 	*out = ctx;
 	return 0;

@@ -14,6 +14,7 @@
 #define GID_TEXT                                                               \
 	"%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%" \
 	"02x"
+#define GID_FILE  "ports/1/gids/0"
 #define GUID_TEXT "%02x%02x:%02x%02x:%02x%02x:%02x%02x"
 
 int device_dir_put(const char *dir, const char *name, const char *text)
@@ -52,13 +53,36 @@ static int make_folders(const char *dir)
 	return 0;
 }
 
-int device_dir_write(const char *dir, const uint8_t g[16], const char *ifname)
+static int put_gid(const char *dir, const char *name, const uint8_t g[16])
 {
-	char gid[40], guid[20], pkey[8];
+	char text[40];
+
+	snprintf(text, sizeof(text), GID_TEXT, g[0], g[1], g[2], g[3], g[4], g[5], g[6],
+		g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
+	return device_dir_put(dir, name, text);
+}
+
+int device_dir_set_gid(const char *dir, const uint8_t gid[16])
+{
+	char from[PATH_MAX], to[PATH_MAX];
 	int rc;
 
-	snprintf(gid, sizeof(gid), GID_TEXT, g[0], g[1], g[2], g[3], g[4], g[5], g[6],
-		g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
+	/* Who reads meanwhile finds the old file or the new one. */
+	if (snprintf(from, sizeof(from), "%s/" GID_FILE ".new", dir) >= (int)sizeof(from))
+		return -ENAMETOOLONG;
+	snprintf(to, sizeof(to), "%s/" GID_FILE, dir);
+	unlink(from);
+	rc = put_gid(dir, GID_FILE ".new", gid);
+	if (!rc && rename(from, to))
+		rc = -errno;
+	return rc;
+}
+
+int device_dir_write(const char *dir, const uint8_t g[16], const char *ifname)
+{
+	char guid[20], pkey[8];
+	int rc;
+
 	snprintf(guid, sizeof(guid), GUID_TEXT, g[8], g[9], g[10], g[11], g[12], g[13],
 		g[14], g[15]);
 	snprintf(pkey, sizeof(pkey), "0x%04x", WIRE_PKEY_DEFAULT);
@@ -68,7 +92,7 @@ int device_dir_write(const char *dir, const uint8_t g[16], const char *ifname)
 	if (!rc)
 		rc = device_dir_put(dir, "node_guid", guid);
 	if (!rc)
-		rc = device_dir_put(dir, "ports/1/gids/0", gid);
+		rc = put_gid(dir, GID_FILE, g);
 	if (!rc)
 		rc = device_dir_put(dir, "ports/1/gid_attrs/types/0", "RoCE v2");
 	if (!rc)

@@ -27,6 +27,11 @@ int device_dir_write(const char *dir, const uint8_t gid[16], const char *ifname)
  */
 int device_dir_put(const char *dir, const char *name, const char *text);
 
+/** device_dir_set_gid() - another GID, or none (zeros)
+ * Return: 0 or a negative errno
+ */
+int device_dir_set_gid(const char *dir, const uint8_t gid[16]);
+
 /** device_dir_addr() - read the address of the device in folder @dir
  * Return: 0, -ENOENT (it is none of ours), or another negative errno
  */

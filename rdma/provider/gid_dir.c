@@ -5,6 +5,9 @@
  * in this process has no such folder, so it makes a private one with the few files that
  * ibv_query_gid(), ibv_query_gid_ex() and ibv_query_pkey() read. Removed when the device
  * is closed; folders of processes that died are removed by the next device.
+ *
+ * While the interface has lost the address the GID reads as zeros, as the kernel does it.
+ * That goes for the folder that vrdma-run made, too.
  */
 #include "provider_priv.h"
 
@@ -83,4 +86,14 @@ void gid_dir_remove(const char *path)
 {
 	if (path[0])
 		nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+void gid_dir_update(struct context *ctx)
+{
+	static const uint8_t none[16];
+	const struct device *dev = ctx->dev;
+
+	/* Somebody else's folder may be read-only; then the GID stays as it is. */
+	device_dir_set_gid(ctx->vctx.context.device->ibdev_path,
+		dev->has_gid ? dev->link->gid : none);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The port: what the interface below says of itself, and events when that changes.
+ * The port: what the interface below says of itself and of the address, and events when
+ * that changes.
  */
 #include "provider_priv.h"
 
@@ -160,17 +161,19 @@ static bool port_is_up(const struct device *dev)
 
 void port_watch(struct device *dev)
 {
-	struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	struct sockaddr_nl groups = {.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
 
 	/* Without it there are no events, which is no reason to do without the device. */
 	dev->port_fd = socket(
 		AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (dev->port_fd >= 0 &&
-		bind(dev->port_fd, (struct sockaddr *)&group, sizeof(group))) {
+		bind(dev->port_fd, (struct sockaddr *)&groups, sizeof(groups))) {
 		close(dev->port_fd);
 		dev->port_fd = -1;
 	}
 	dev->port_up = port_is_up(dev);
+	dev->has_gid = dev->link->has_gid;
 }
 
 void port_unwatch(struct device *dev)
@@ -179,9 +182,27 @@ void port_unwatch(struct device *dev)
 		close(dev->port_fd);
 }
 
-void port_changed(struct device *dev)
+static void send_to_all(struct device *dev, enum ibv_event_type event)
 {
 	struct context *ctx;
+
+	TAILQ_FOREACH(ctx, &dev->contexts, entry)
+	events_send_async(&ctx->vctx.context, event, (void *)1);
+}
+
+/* The folders first: who hears of the change finds them up to date. */
+static void gid_changed(struct device *dev)
+{
+	struct context *ctx;
+
+	TAILQ_FOREACH(ctx, &dev->contexts, entry)
+	gid_dir_update(ctx);
+	send_to_all(dev, IBV_EVENT_GID_CHANGE);
+}
+
+void port_changed(struct device *dev)
+{
+	struct link *link = dev->link;
 	char msg[4096];
 	bool up;
 
@@ -189,14 +210,18 @@ void port_changed(struct device *dev)
 	 * socket: the interface is asked. */
 	while (recv(dev->port_fd, msg, sizeof(msg), 0) >= 0) {
 	}
+	if (link->ops->refresh)
+		link->ops->refresh(link);
 	up = port_is_up(dev);
-	if (up == dev->port_up)
-		return;
-	dev->port_up = up;
 	engine_lock(dev);
-	TAILQ_FOREACH(ctx, &dev->contexts, entry)
-	events_send_async(&ctx->vctx.context,
-		up ? IBV_EVENT_PORT_ACTIVE : IBV_EVENT_PORT_ERR, (void *)1);
+	if (link->has_gid != dev->has_gid) {
+		dev->has_gid = link->has_gid;
+		gid_changed(dev);
+	}
+	if (up != dev->port_up) {
+		dev->port_up = up;
+		send_to_all(dev, up ? IBV_EVENT_PORT_ACTIVE : IBV_EVENT_PORT_ERR);
+	}
 	engine_unlock(dev);
 }
 

@@ -70,6 +70,7 @@ struct device {
 	/* port.c: */
 	int port_fd;  /* tells of changes of interfaces; or -1 */
 	bool port_up; /* as last seen, by the thread */
+	bool has_gid; /* likewise; of the contexts' folders under lock */
 
 	pthread_t thread;
 };
@@ -174,6 +175,8 @@ void device_put(struct device *dev);
 /* gid_dir.c */
 int gid_dir_create(const struct link *link, char *path, size_t size);
 void gid_dir_remove(const char *path);
+/* Let the GID in @ctx's folder be what dev->has_gid says. */
+void gid_dir_update(struct context *ctx);
 
 /* progress.c: what makes a device go */
 int progress_start(struct device *dev);
