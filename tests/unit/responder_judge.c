@@ -67,9 +67,49 @@ void judge_close(struct judge *j)
 
 void judge_drop_region(struct judge *j, int i)
 {
-	if (j->m.region[i].key)
-		mr_deregister(engine_mrs(j->end->engine), j->m.region[i].key);
+	struct mr_table *mrs = engine_mrs(j->end->engine);
+
+	for (int k = 0; k < MODEL_REGIONS; k++) { /* those that keep it */
+		if (j->window[k] && j->region_below[k] == i)
+			judge_drop_region(j, k);
+	}
+	if (j->window[i])
+		mw_dealloc(mrs, j->window[i]);
+	else if (j->m.region[i].key)
+		assert_int_equal(mr_deregister(mrs, j->m.region[i].key), 0);
+	j->window[i] = 0;
 	j->m.region[i].key = 0;
+}
+
+void judge_window(struct judge *j, int i, int type, bool for_own, int below, int access,
+	uint32_t off, uint32_t length)
+{
+	struct mr_table *mrs = engine_mrs(j->end->engine);
+	const struct model_region *region = &j->m.region[below];
+	struct mw_user user = {
+		WORLD_PD, j->m.qpn, for_own ? &j->windows_of_own : &j->windows_of_other};
+	struct mw_binding binding = {.addr = region->va + off,
+		.length = length,
+		.new_key = off,
+		.lkey = region->key,
+		.access = access};
+
+	user.qpn ^= !for_own;
+	judge_drop_region(j, i);
+	assert_int_equal(mw_alloc(mrs, WORLD_PD,
+				 type == 1 ? IBV_MW_TYPE_1 : IBV_MW_TYPE_2, &binding.key),
+		0);
+	assert_int_equal(mw_bind(mrs, &binding, &user), 0);
+	j->window[i] = binding.key;
+	j->region_below[i] = below;
+	j->m.region[i] = (struct model_region){.key = binding.key | (off & 0xff),
+		.window = type,
+		.qpn = user.qpn,
+		.pd = WORLD_PD,
+		.access = access & ~IBV_ACCESS_ZERO_BASED,
+		.va = access & IBV_ACCESS_ZERO_BASED ? 0 : binding.addr,
+		.length = length,
+		.at = region->at + off};
 }
 
 void judge_region(struct judge *j, int i, uint32_t pd, int access, uint64_t va,

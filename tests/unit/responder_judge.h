@@ -9,6 +9,7 @@
 #define TESTS_UNIT_RESPONDER_JUDGE_H
 
 #include "engine_world.h"
+#include "rdma/engine/mw.h"
 #include "responder_model.h"
 
 /* A pseudo-random sequence (xorshift64*), the same on every machine */
@@ -35,6 +36,10 @@ struct judge {
 	struct world_end *end; /* the device */
 	struct world_config config;
 	struct rq *srq; /* or NULL */
+	/* of the regions that are windows: their keys, and whose they are (mw.h) */
+	uint32_t window[MODEL_REGIONS];
+	int region_below[MODEL_REGIONS];
+	struct mw_list windows_of_own, windows_of_other;
 	uint8_t *memory;
 	uint32_t size;
 	struct engine_stats before;
@@ -54,6 +59,11 @@ void judge_close(struct judge *j);
 void judge_region(struct judge *j, int i, uint32_t pd, int access, uint64_t va,
 	uint32_t at, uint32_t length);
 void judge_drop_region(struct judge *j, int i);
+/* Region @i becomes a window that shows @length bytes of region @below, from @off on.
+ * @for_own: one of type 2 is for the peer of the queue pair; or of another one
+ */
+void judge_window(struct judge *j, int i, int type, bool for_own, int below, int access,
+	uint32_t off, uint32_t length);
 
 /* Bring the queue pair, whatever it was in, to @state; the next request has @psn. */
 void judge_connect(struct judge *j, enum ibv_qp_state state, uint32_t psn);

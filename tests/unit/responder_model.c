@@ -55,6 +55,8 @@ int64_t model_find(const struct model *m, uint32_t key, uint32_t pd, uint64_t va
 			continue;
 		if (r->pd != pd || (r->access & access) != access)
 			return -1;
+		if (r->window == 2 && r->qpn != m->qpn)
+			return -1;
 		if (va < r->va || va - r->va > r->length ||
 			r->length - (va - r->va) < length)
 			return -1;
@@ -127,6 +129,10 @@ static void complete_message(struct model *m, struct model_verdict *v, const str
 	if (mp_has(p, 'I')) {
 		wc->wc_flags |= IBV_WC_WITH_IMM;
 		memcpy(&wc->imm_data, p->imm, 4);
+	}
+	if (mp_has(p, 'K')) {
+		wc->wc_flags |= IBV_WC_WITH_INV;
+		wc->invalidated_rkey = p->to_invalidate;
 	}
 	if (mp_has(p, 'D')) {
 		wc->wc_flags |= IBV_WC_GRH;
@@ -276,16 +282,33 @@ static void end_message(struct model *m, struct model_verdict *v, const struct m
 
 /* Reliable connections. */
 
-/* A peer may invalidate windows, and there are none here. The specification gives that
- * error no NAK (9.9.3, class J); the device has one, so that the peer gives up.
+/* A peer may invalidate the windows of type 2 that were bound for it. The specification
+ * gives the error no NAK (9.9.3, class J); the device has one, so that the peer gives up.
  */
+static enum ibv_wc_status invalidate(
+	struct model *m, struct model_verdict *v, uint32_t key)
+{
+	for (int i = 0; i < MODEL_REGIONS; i++) {
+		struct model_region *r = &m->region[i];
+
+		if (!key || r->key != key || r->window != 2 || r->qpn != m->qpn ||
+			r->pd != m->pd)
+			continue;
+		r->key = 0;
+		v->counts.rx_invalidates++;
+		return IBV_WC_SUCCESS;
+	}
+	return IBV_WC_REM_INV_REQ_ERR;
+}
+
 static enum ibv_wc_status receive_send(
 	struct model *m, struct model_verdict *v, const struct mp *p)
 {
 	enum ibv_wc_status status = fill_buffer(m, v, p->data, p->n_data);
 
-	return status == IBV_WC_SUCCESS && mp_has(p, 'K') ? IBV_WC_REM_INV_REQ_ERR
-							  : status;
+	if (status == IBV_WC_SUCCESS && mp_has(p, 'K'))
+		status = invalidate(m, v, p->to_invalidate);
+	return status;
 }
 
 static int nak_for(enum ibv_wc_status status)

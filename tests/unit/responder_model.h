@@ -24,8 +24,11 @@
 #define MODEL_MSG_MAX  (1u << 31)
 #define MODEL_GRH_SIZE 40
 
+/* A region, or what a memory window shows of one */
 struct model_region {
 	uint32_t key; /* 0: none */
+	int window;   /* type 1 or 2; 0: a region */
+	uint32_t qpn; /* type 2: only for this queue pair's peer */
 	uint32_t pd;
 	int access;
 	uint64_t va, length;

@@ -55,13 +55,29 @@ enum {
 	R_LOCAL,
 	R_SKEWED,
 	R_TINY,
+	R_WINDOW_1,
+	R_WINDOW_2,
+	R_OTHERS_WINDOW,
 	N_REGIONS
 };
+
+/* A window on R_ALL */
+static void make_window(struct player *p, int i)
+{
+	const int all = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |
+			IBV_ACCESS_REMOTE_ATOMIC;
+	int access = chance(p, 500) ? all : (int)below(p, 16) & all;
+
+	if (chance(p, 300))
+		access |= IBV_ACCESS_ZERO_BASED;
+	judge_window(&p->j, i, i == R_WINDOW_1 ? 1 : 2, i != R_OTHERS_WINDOW, R_ALL,
+		access, 8 * below(p, 100), p->j.size / 2);
+}
 
 static void make_region(struct player *p, int i)
 {
 	static const int access[N_REGIONS] = {
-		[R_ALL] = WORLD_ALL_ACCESS,
+		[R_ALL] = WORLD_ALL_ACCESS | IBV_ACCESS_MW_BIND,
 		[R_READ_ONLY] = IBV_ACCESS_REMOTE_READ,
 		[R_OTHER_PD] = WORLD_ALL_ACCESS,
 		[R_NO_ATOMICS] = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
@@ -72,6 +88,10 @@ static void make_region(struct player *p, int i)
 	uint32_t half = p->j.size / 2, at = i == R_ALL ? 0 : below(p, half) & ~7u;
 	uint32_t length = i == R_ALL ? p->j.size : i == R_TINY ? below(p, 40) : half;
 
+	if (i >= R_WINDOW_1) {
+		make_window(p, i);
+		return;
+	}
 	if (i == R_SKEWED) {
 		at += 3;
 		length -= 8;
@@ -137,11 +157,15 @@ static uint8_t some_opcode(struct player *p)
 		return MP_CNP;
 	if (m->type == IBV_QPT_UD)
 		return (uint8_t)(0x64 + below(p, 2));
+	if (m->message == 'S' && m->type == IBV_QPT_RC && chance(p, 50))
+		return 0x16;		  /* ends in an invalidation */
 	if (m->message && chance(p, 950)) /* go on with it */
 		return (uint8_t)(service + (m->message == 'W' ? 6 : 0) + 1 +
 				 (chance(p, 500) ? 0 : 1 + below(p, 2)));
 	if (m->type == IBV_QPT_RC && chance(p, 350))
 		return (uint8_t)(chance(p, 500) ? 0x0c : 0x13 + below(p, 2));
+	if (m->type == IBV_QPT_RC && chance(p, 100))
+		return 0x17; /* SEND with invalidate */
 	return (uint8_t)(service + (chance(p, 500) ? 6 : 0) +
 			 (chance(p, 500) ? 0 : 4 + below(p, 2)));
 }
@@ -177,7 +201,8 @@ static uint32_t some_payload(struct player *p, const struct mp *pkt)
 
 static void aim(struct player *p, struct mp *pkt)
 {
-	const struct model_region *r = some_region(p, R_ALL);
+	int good = chance(p, 800) ? R_ALL : chance(p, 500) ? R_WINDOW_1 : R_WINDOW_2;
+	const struct model_region *r = some_region(p, good);
 	uint32_t length = chance(p, 980) ? pkt->length : 0; /* it may end outside */
 	uint64_t room = r->length > length ? r->length - length : 0;
 
@@ -244,7 +269,8 @@ static uint32_t make_packet(struct player *p, uint8_t *bytes)
 	pkt.ack_req = chance(p, 500);
 	pkt.src_qpn = below(p, 1 << 24);
 	pkt.syndrome = (uint8_t)below(p, 256);
-	pkt.to_invalidate = (uint32_t)rng_next(&p->rng);
+	pkt.to_invalidate =
+		p->j.m.region[chance(p, 800) ? R_WINDOW_2 : (int)below(p, N_REGIONS)].key;
 	memcpy(pkt.imm, p->data + below(p, 64), 4);
 	if (pkt.form) {
 		pkt.n_data = some_payload(p, &pkt);
@@ -316,6 +342,8 @@ static void step(struct player *p)
 		judge_connect(&p->j, IBV_QPS_RTS, below(p, 1 << 24));
 	if (chance(p, 2))
 		change_something(p);
+	if (!m->region[R_WINDOW_2].key && chance(p, 300))
+		make_region(p, R_WINDOW_2);
 	if (m->n_posted < 6 && chance(p, m->n_posted ? 500 : 900))
 		post(p);
 	receive(p);
