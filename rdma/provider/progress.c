@@ -30,6 +30,8 @@
 #define LISTEN_NS  (100 * NSEC_PER_MSEC)
 #define SLICE_NS   (NSEC_PER_MSEC / 10) /* the least that Linux takes */
 #define DEFER_PKTS 2
+/* Polls for one look at the link while messages come without packets. */
+#define DIRECT_POLLS 16u
 
 void progress_wake(struct device *dev)
 {
@@ -60,6 +62,8 @@ static void unlock_at(struct device *dev, uint64_t now, bool send_now)
 		send_all(dev, now);
 		deadline = engine_deadline(dev->engine);
 	}
+	atomic_store_explicit(&dev->n_direct, engine_stats(dev->engine)->direct_messages,
+		memory_order_relaxed);
 	atomic_store(&dev->deadline_ns, deadline);
 	pthread_mutex_unlock(&dev->lock);
 	/* Pairs with thread_sleep(), which sets sleeps_until_ns and then reads
@@ -79,6 +83,18 @@ void engine_unlock(struct device *dev)
 	unlock_at(dev, now_ns(), true);
 }
 
+/* Under rx_lock: have messages come without packets since the last look? */
+static void watch_direct(struct device *dev)
+{
+	uint64_t n = atomic_load_explicit(&dev->n_direct, memory_order_relaxed);
+	bool is_direct = n != dev->n_direct_seen;
+
+	if (!is_direct && !dev->is_direct)
+		return;
+	dev->n_direct_seen = n;
+	atomic_store_explicit(&dev->is_direct, is_direct, memory_order_relaxed);
+}
+
 /* Under rx_lock. @cq: what the caller polls, or NULL. Return: how many packets came in
  *
  * When a few packets complete something that the caller waits for, it gets that before
@@ -93,6 +109,7 @@ static int run_once(struct device *dev, const struct cq *cq)
 	bool due = now >= atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed);
 	bool holds = n == LINK_BURST;
 
+	watch_direct(dev);
 	if (cq)
 		atomic_store_explicit(&dev->polled_ns, now, memory_order_relaxed);
 	if (holds != atomic_load_explicit(&dev->link_holds, memory_order_relaxed))
@@ -106,9 +123,20 @@ static int run_once(struct device *dev, const struct cq *cq)
 	return n;
 }
 
+/* What comes without packets is in the completion queue at once; a look at the link,
+ * which is a system call, would only delay who polls for it.
+ */
+static bool may_skip_link(const struct device *dev)
+{
+	static _Thread_local unsigned int n_polls;
+
+	return atomic_load_explicit(&dev->is_direct, memory_order_relaxed) &&
+	       ++n_polls % DIRECT_POLLS;
+}
+
 void progress(struct device *dev, const struct cq *cq)
 {
-	if (pthread_mutex_trylock(&dev->rx_lock))
+	if (may_skip_link(dev) || pthread_mutex_trylock(&dev->rx_lock))
 		return;
 	run_once(dev, cq);
 	/* Who polled may go to sleep on what was completed; the descriptor does not tell

@@ -58,6 +58,9 @@ struct device {
 
 	/* progress.c: */
 	_Atomic uint64_t deadline_ns;	  /* engine_deadline() as of the last unlock */
+	_Atomic uint64_t n_direct;	  /* messages without packets, as of then */
+	uint64_t n_direct_seen;		  /* by who received last; under rx_lock */
+	_Atomic bool is_direct;		  /* such messages keep coming */
 	_Atomic uint64_t polled_ns;	  /* when somebody polled last */
 	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
 	_Atomic uint32_t n_arms;  /* grows when somebody is to wait for an event */
