@@ -15,17 +15,29 @@
 extern "C" {
 #endif
 
-/** struct vrdma_attr - how to open a device; zero fields take their defaults */
+/** struct vrdma_attr - how to open a device; zero fields take their defaults
+ *
+ * Without @port the device is on an address of this host, and on UDP sockets. With it,
+ * the device is a host of its own on that interface, with a MAC and an IP address that
+ * the kernel does not know; that needs CAP_NET_RAW.
+ */
 struct vrdma_attr {
-	const char *addr; /* local IPv4 or IPv6 address; must be an interface's own */
-	const char *name; /* device name, at most 63 characters; default "vrdma0" */
+	const char *addr;    /* IPv4 or IPv6: an interface's own; or, with @port, one that
+				nobody has, and its prefix length: "10.0.0.5/24" */
+	const char *name;    /* device name, at most 63 characters; default "vrdma0" */
+	const char *port;    /* interface (Ethernet) */
+	const char *mac;     /* with @port: "02:00:00:00:00:05"; default one that follows
+				from the address */
+	const char *gateway; /* with @port: where packets go that leave the prefix */
 };
 
 /** vrdma_open_device() - open a userspace RoCEv2 device on a local address
  * @attr: borrowed for the call
  * Return: a context for the public verbs calls, to be closed with ibv_close_device(); or
  *         NULL with errno: EINVAL (not an address), EADDRNOTAVAIL (not an address of
- *         this host), EADDRINUSE (UDP port 4791 is taken there), EMFILE, ENOMEM
+ *         this host), EADDRINUSE (UDP port 4791 is taken there; or, with a port, somebody
+ *         has the address), ENODEV (no such interface), EPROTONOSUPPORT (not Ethernet),
+ *         EPERM (no CAP_NET_RAW), EMFILE, ENOMEM
  */
 struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr);
 

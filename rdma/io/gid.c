@@ -6,7 +6,7 @@
 #include <net/if.h>
 #include <string.h>
 
-static void gid_from_ipv4(const void *addr, uint8_t gid[16])
+void gid_from_ipv4(const void *addr, uint8_t gid[16])
 {
 	memset(gid, 0, 10);
 	memset(gid + 10, 0xff, 2);

@@ -26,6 +26,9 @@ union gid_sockaddr {
  */
 int gid_parse(const char *text, uint8_t gid[16], uint32_t *scope);
 
+/** gid_from_ipv4() - ::ffff:a.b.c.d of the four bytes at @addr */
+void gid_from_ipv4(const void *addr, uint8_t gid[16]);
+
 /** gid_from_sockaddr() - 0, or -EAFNOSUPPORT if @sa is neither IPv4 nor IPv6 */
 int gid_from_sockaddr(const struct sockaddr *sa, uint8_t gid[16]);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The link: what carries packets for an engine. Implementations: udp.h (a UDP
- * socket), mem.h (two ends in memory, scripted, for tests).
+ * socket), port.h (a packet socket), mem.h (two ends in memory, scripted, for tests).
  *
  * A link owns addresses, UDP, IP and the ICRC; the engine sees only what lies between
  * UDP header and ICRC. One thread at a time may send, and one at a time receive; the two
@@ -56,23 +56,45 @@ struct link_rx {
 };
 
 /* Packets that end at the link, by cause, and what it carried. What recv() gave is
- * rx_packets - rx_runt - rx_bad_icrc - rx_truncated.
+ * rx_packets - rx_runt - rx_bad_icrc - rx_truncated - rx_malformed - rx_foreign.
  */
+#define LINK_COUNTERS(X)                                                                 \
+	X(tx_packets)                                                                    \
+	X(tx_bytes) /* UDP payload */                                                    \
+	X(tx_syscalls)                                                                   \
+	X(tx_failed)  /* the kernel refused the packet; recovery is the engine's */      \
+	X(rx_packets) /* all that came in */                                             \
+	X(rx_bytes)                                                                      \
+	X(rx_syscalls)                                                                   \
+	X(rx_runt) /* shorter than BTH and ICRC */                                       \
+	X(rx_bad_icrc)                                                                   \
+	X(rx_icrc_unverified) /* passed on; the IP header is not known (facts: UDP over  \
+				 IPv4) */                                                \
+	X(rx_truncated)                                                                  \
+	X(rx_overflow) /* lost in the socket for want of buffer, as the kernel counts */ \
+	/* Of links that have Ethernet and IP headers of their own: */                   \
+	X(tx_no_route)	 /* not in our network, and there is no gateway */               \
+	X(tx_unresolved) /* the neighbour did not answer, or too much waited for         \
+			    answers; some are in tx_packets as well */                   \
+	X(rx_malformed)	 /* wrong Ethernet, IP or UDP header */                          \
+	X(rx_foreign)	 /* to another address, or a group that was not joined */        \
+	/* ARP, neighbour discovery, the table of neighbours (struct neigh_stats) */     \
+	X(neigh_malformed)                                                               \
+	X(neigh_answers)   /* that we gave */                                            \
+	X(neigh_conflicts) /* another host told that our address is its own */           \
+	X(neigh_asked)                                                                   \
+	X(neigh_answered)                                                                \
+	X(neigh_ignored)                                                                 \
+	X(neigh_moved)                                                                   \
+	X(neigh_evicted)                                                                 \
+	/* IGMP, MLD */                                                                  \
+	X(group_queries) /* that came in */                                              \
+	X(group_reports) /* that we gave */
+
 struct link_stats {
-	uint64_t tx_packets;
-	uint64_t tx_bytes; /* UDP payload */
-	uint64_t tx_syscalls;
-	uint64_t tx_failed;  /* the kernel refused the packet; recovery is the engine's */
-	uint64_t rx_packets; /* all that came in */
-	uint64_t rx_bytes;
-	uint64_t rx_syscalls;
-	uint64_t rx_runt; /* shorter than BTH and ICRC */
-	uint64_t rx_bad_icrc;
-	uint64_t rx_icrc_unverified; /* passed on; the IP header is not known (facts: UDP
-					over IPv4) */
-	uint64_t rx_truncated;
-	uint64_t rx_overflow; /* lost in the socket for want of buffer, as the kernel
-				 counts */
+#define X(counter) uint64_t counter;
+	LINK_COUNTERS(X)
+#undef X
 };
 
 struct link;

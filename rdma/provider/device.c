@@ -155,9 +155,9 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 
 static bool match_device(struct verbs_sysfs_dev *sysfs)
 {
-	char addr[DEVICE_ADDR_SIZE];
+	struct device_where where;
 
-	return !device_dir_addr(sysfs->ibdev_path, addr, sizeof(addr));
+	return !device_dir_where_get(sysfs->ibdev_path, &where);
 }
 
 static struct verbs_device *alloc_device(struct verbs_sysfs_dev *sysfs)
@@ -169,16 +169,18 @@ static struct verbs_device *alloc_device(struct verbs_sysfs_dev *sysfs)
 static struct verbs_context *alloc_context(
 	struct ibv_device *ibdev, int cmd_fd, void *private_data)
 {
-	char addr[DEVICE_ADDR_SIZE] = "";
+	struct device_where where = {0};
 	struct context *ctx;
 	struct device *dev;
-	int rc = device_dir_addr(ibdev->ibdev_path, addr, sizeof(addr));
+	int rc = device_dir_where_get(ibdev->ibdev_path, &where);
 
 	if (!rc)
-		rc = device_get(addr, &dev);
+		rc = device_get(&where, &dev);
 	if (rc) {
-		log_write(LOG_LEVEL_ERR, MODULE, "%s: no RoCEv2 on %s: %s", ibdev->name,
-			addr, strerror(-rc));
+		log_write(LOG_LEVEL_ERR, MODULE, "%s: no RoCEv2 on %s%s%s: %s%s",
+			ibdev->name, where.addr, where.port[0] ? ", " : "", where.port,
+			strerror(-rc),
+			rc == -EPERM && where.port[0] ? " (needs CAP_NET_RAW)" : "");
 		close(cmd_fd);
 		goto err;
 	}
@@ -261,19 +263,39 @@ static int open_inside(
 	return 0;
 }
 
+/* Return: 0, or -EINVAL when something is missing, too long or of no use */
+static int where_of(const struct vrdma_attr *attr, struct device_where *where)
+{
+	const char *const from[] = {attr->addr, attr->port, attr->mac, attr->gateway};
+	char *const to[] = {where->addr, where->port, where->mac, where->gateway};
+	const size_t room[] = {sizeof(where->addr), sizeof(where->port),
+		sizeof(where->mac), sizeof(where->gateway)};
+
+	if (!attr->addr || (!attr->port && (attr->mac || attr->gateway)))
+		return -EINVAL;
+	*where = (struct device_where){0};
+	for (size_t i = 0; i < ARRAY_SIZE(from); i++) {
+		if (from[i] && strlen(from[i]) >= room[i])
+			return -EINVAL;
+		strcpy(to[i], from[i] ? from[i] : "");
+	}
+	return 0;
+}
+
 struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr)
 {
 	const char *name = attr->name ? attr->name : "vrdma0";
 	char gid_dir[sizeof(((struct context *)0)->gid_dir)] = "";
+	struct device_where where;
 	struct context *ctx;
 	struct device *dev;
 	int rc;
 
-	if (!attr->addr || strlen(name) >= IBV_SYSFS_NAME_MAX) {
+	if (where_of(attr, &where) || strlen(name) >= IBV_SYSFS_NAME_MAX) {
 		errno = EINVAL;
 		return NULL;
 	}
-	rc = device_get(attr->addr, &dev);
+	rc = device_get(&where, &dev);
 	if (rc)
 		goto err;
 	rc = gid_dir_create(dev->link, gid_dir, sizeof(gid_dir));
@@ -302,20 +324,6 @@ struct ibv_comp_channel *vrdma_create_comp_channel(struct ibv_context *ctx)
 }
 
 /* Counters: the link's, then the engine's. */
-
-#define LINK_COUNTERS(X)      \
-	X(tx_packets)         \
-	X(tx_bytes)           \
-	X(tx_syscalls)        \
-	X(tx_failed)          \
-	X(rx_packets)         \
-	X(rx_bytes)           \
-	X(rx_syscalls)        \
-	X(rx_runt)            \
-	X(rx_bad_icrc)        \
-	X(rx_icrc_unverified) \
-	X(rx_truncated)       \
-	X(rx_overflow)
 
 int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max)
 {

@@ -102,22 +102,69 @@ int device_dir_write(const char *dir, const uint8_t g[16], const char *ifname)
 	return rc;
 }
 
-int device_dir_addr(const char *dir, char *addr, size_t size)
+/* The file that tells our devices from others; the rest need not be there. */
+#define FILE_ADDR    "vrdma_addr"
+#define FILE_PORT    "vrdma_port"
+#define FILE_MAC     "vrdma_mac"
+#define FILE_GATEWAY "vrdma_gateway"
+
+static int put_if_any(const char *dir, const char *name, const char *text)
+{
+	return text[0] ? device_dir_put(dir, name, text) : 0;
+}
+
+int device_dir_where_put(const char *dir, const struct device_where *where)
+{
+	int rc = device_dir_put(dir, FILE_ADDR, where->addr);
+
+	if (!rc)
+		rc = put_if_any(dir, FILE_PORT, where->port);
+	if (!rc)
+		rc = put_if_any(dir, FILE_MAC, where->mac);
+	if (!rc)
+		rc = put_if_any(dir, FILE_GATEWAY, where->gateway);
+	return rc;
+}
+
+/* The first line of a file, or "". */
+static int get(const char *dir, const char *name, char *text, size_t size)
 {
 	char path[PATH_MAX];
 	ssize_t n;
 	int fd;
 
-	if (snprintf(path, sizeof(path), "%s/" DEVICE_DIR_ADDR, dir) >= (int)sizeof(path))
+	text[0] = '\0';
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	n = read(fd, addr, size - 1);
+	n = read(fd, text, size - 1);
 	close(fd);
 	if (n <= 0)
 		return -EIO;
-	addr[n] = '\0';
-	addr[strcspn(addr, "\n")] = '\0';
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
 	return 0;
+}
+
+static int get_if_any(const char *dir, const char *name, char *text, size_t size)
+{
+	int rc = get(dir, name, text, size);
+
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int device_dir_where_get(const char *dir, struct device_where *where)
+{
+	int rc = get(dir, FILE_ADDR, where->addr, sizeof(where->addr));
+
+	if (!rc)
+		rc = get_if_any(dir, FILE_PORT, where->port, sizeof(where->port));
+	if (!rc)
+		rc = get_if_any(dir, FILE_MAC, where->mac, sizeof(where->mac));
+	if (!rc)
+		rc = get_if_any(
+			dir, FILE_GATEWAY, where->gateway, sizeof(where->gateway));
+	return rc;
 }

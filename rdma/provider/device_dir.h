@@ -10,8 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The file that tells our devices from others: the address, as text. */
-#define DEVICE_DIR_ADDR "vrdma_addr"
+/** struct device_where - what a device is on, as text; "" where there is none
+ *
+ * With a port it is a host of its own on that interface (rdma/io/port.h), else the
+ * address is the kernel's (rdma/io/udp.h).
+ */
+struct device_where {
+	char addr[64]; /* interface included (fe80::1%eth0); of a port: prefix included */
+	char port[16]; /* interface */
+	char mac[18];  /* the rest: of a port only */
+	char gateway[64];
+};
 
 /** device_dir_write() - make the files that ibv_query_gid(), ibv_query_gid_ex(),
  * ibv_query_pkey() and ibv_get_device_guid() read
@@ -32,9 +41,14 @@ int device_dir_put(const char *dir, const char *name, const char *text);
  */
 int device_dir_set_gid(const char *dir, const uint8_t gid[16]);
 
-/** device_dir_addr() - read the address of the device in folder @dir
+/** device_dir_where_put() - note in @dir, which then is one of our devices', where it is
+ * Return: as device_dir_put()
+ */
+int device_dir_where_put(const char *dir, const struct device_where *where);
+
+/** device_dir_where_get() - read what device_dir_where_put() noted
  * Return: 0, -ENOENT (it is none of ours), or another negative errno
  */
-int device_dir_addr(const char *dir, char *addr, size_t size);
+int device_dir_where_get(const char *dir, struct device_where *where);
 
 #endif

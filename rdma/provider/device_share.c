@@ -8,9 +8,11 @@
 #include "provider_priv.h"
 
 #include "rdma/io/gid.h"
+#include "rdma/io/port.h"
 #include "rdma/io/udp.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,7 +46,41 @@ static struct device *device_find(const uint8_t gid[16], uint32_t scope)
 	return NULL;
 }
 
-static int device_create(const char *addr, uint32_t scope, struct device **out)
+static const char *text_or_null(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+static int link_open(const struct device_where *where, struct link **out)
+{
+	struct link_port_attr attr = {
+		.ifname = where->port,
+		.addr = where->addr,
+		.mac = text_or_null(where->mac),
+		.gateway = text_or_null(where->gateway),
+	};
+
+	return where->port[0] ? link_port_open(&attr, out)
+			      : link_udp_open(where->addr, out);
+}
+
+/* What tells devices apart. */
+static int identity(const struct device_where *where, uint8_t gid[16], uint32_t *scope)
+{
+	char addr[sizeof(where->addr)];
+	int rc;
+
+	if (!where->port[0])
+		return gid_parse(where->addr, gid, scope);
+	strcpy(addr, where->addr);
+	addr[strcspn(addr, "/")] = '\0';
+	rc = gid_parse(addr, gid, scope);
+	*scope = if_nametoindex(where->port);
+	return rc ? rc : *scope ? 0 : -ENODEV;
+}
+
+static int device_create(
+	const struct device_where *where, uint32_t scope, struct device **out)
 {
 	struct device *dev = calloc(1, sizeof(*dev));
 	int rc;
@@ -58,7 +94,7 @@ static int device_create(const char *addr, uint32_t scope, struct device **out)
 	STAILQ_INIT(&dev->async_events);
 	init_lock(&dev->lock);
 	init_lock(&dev->rx_lock);
-	rc = link_udp_open(addr, &dev->link);
+	rc = link_open(where, &dev->link);
 	if (rc)
 		goto err_free;
 	rc = engine_create(&dev->engine);
@@ -94,19 +130,19 @@ static void device_destroy(struct device *dev)
 	free(dev);
 }
 
-int device_get(const char *addr, struct device **out)
+int device_get(const struct device_where *where, struct device **out)
 {
 	struct device *dev;
 	uint8_t gid[16];
 	uint32_t scope;
-	int rc = gid_parse(addr, gid, &scope);
+	int rc = identity(where, gid, &scope);
 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&list_lock);
 	dev = device_find(gid, scope);
 	if (!dev) {
-		rc = device_create(addr, scope, &dev);
+		rc = device_create(where, scope, &dev);
 		if (!rc)
 			TAILQ_INSERT_TAIL(&devices, dev, entry);
 	}

@@ -23,11 +23,11 @@
 
 #include "rdma/engine/engine.h"
 #include "rdma/engine/qp.h"
+#include "device_dir.h"
 #include "events.h"
 
-#define PROVIDER_NAME	 "vrdma" /* tells our devices from others' */
-#define DEVICE_ABI	 1	 /* of the tree that vrdma-run makes */
-#define DEVICE_ADDR_SIZE 64	 /* an address as text, interface included */
+#define PROVIDER_NAME "vrdma" /* tells our devices from others' */
+#define DEVICE_ABI    1	      /* of the tree that vrdma-run makes */
 
 #define DEVICE_CQ_MAX  (1u << 16)
 #define DEVICE_SRQ_MAX (1u << 14)
@@ -170,9 +170,10 @@ void port_unwatch(struct device *dev);
 /* The thread calls it when port_fd is readable. */
 void port_changed(struct device *dev);
 
-/* device_share.c: the device on an address of this host; -EINVAL, or as link_udp_open()
+/* device_share.c: the device at @where; -EINVAL, or as link_udp_open() and
+ * link_port_open()
  */
-int device_get(const char *addr, struct device **out);
+int device_get(const struct device_where *where, struct device **out);
 void device_put(struct device *dev);
 
 /* gid_dir.c */

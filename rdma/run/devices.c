@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "rdma/io/gid.h"
+#include "rdma/io/port.h"
 #include "rdma/provider/device_dir.h"
 
 /* What libibverbs calls the kernel's interface (IB_USER_VERBS_MAX_ABI_VERSION), and the
@@ -69,18 +70,93 @@ void devices_add(struct device_list *list, const char *addr)
 	uint8_t gid[16], gid2[16];
 	uint32_t scope;
 
-	if (strlen(addr) >= DEVICE_ADDR_SIZE || gid_parse(addr, gid, &scope))
+	if (strlen(addr) >= sizeof(list->entry->where.addr) ||
+		gid_parse(addr, gid, &scope))
 		die("%s: not an IPv4 or IPv6 address", addr);
 	for (ifa = all; ifa; ifa = ifa->ifa_next) {
 		if (!ifa->ifa_addr || gid_from_sockaddr(ifa->ifa_addr, gid2) ||
 			memcmp(gid, gid2, sizeof(gid)) ||
 			(scope && scope != if_nametoindex(ifa->ifa_name)))
 			continue;
-		strcpy(add(list, gid, ifa->ifa_name)->addr, addr);
+		strcpy(add(list, gid, ifa->ifa_name)->where.addr, addr);
 		freeifaddrs(all);
 		return;
 	}
 	die("%s: not an address of this host", addr);
+}
+
+static void set_text(char *to, size_t size, const char *text)
+{
+	if (strlen(text) >= size)
+		die("%s: too long", text);
+	strcpy(to, text);
+}
+
+void devices_add_port(struct device_list *list, const char *port, const char *addr)
+{
+	struct link_port_attr attr = {.ifname = port, .addr = addr};
+	struct device_where *where;
+	uint8_t gid[16];
+
+	switch (link_port_check(&attr, gid)) {
+	case 0:
+		break;
+	case -ENODEV:
+		die("%s: no such interface", port);
+	case -EPROTONOSUPPORT:
+		die("%s: not an Ethernet interface", port);
+	default:
+		die("%s: not an address with prefix length, as 10.0.0.5/24", addr);
+	}
+	where = &add(list, gid, port)->where;
+	set_text(where->addr, sizeof(where->addr), addr);
+	set_text(where->port, sizeof(where->port), port);
+}
+
+static struct device_where *last_port(struct device_list *list, const char *option)
+{
+	if (!list->n || !list->entry[list->n - 1].where.port[0])
+		die("%s goes behind --port and --addr", option);
+	return &list->entry[list->n - 1].where;
+}
+
+/* With what the last device has so far, @attr having one thing more. */
+static void check_last(
+	const struct device_where *where, struct link_port_attr attr, const char *what)
+{
+	uint8_t gid[16];
+
+	attr.ifname = where->port;
+	attr.addr = where->addr;
+	if (link_port_check(&attr, gid))
+		die("%s", what);
+}
+
+void devices_set_mac(struct device_list *list, const char *mac)
+{
+	struct device_where *where = last_port(list, "--mac");
+
+	check_last(where, (struct link_port_attr){.mac = mac},
+		"--mac wants a host's MAC address, as 02:00:00:00:00:05");
+	set_text(where->mac, sizeof(where->mac), mac);
+}
+
+void devices_set_gateway(struct device_list *list, const char *gateway)
+{
+	struct device_where *where = last_port(list, "--gateway");
+
+	check_last(where, (struct link_port_attr){.gateway = gateway},
+		"--gateway wants another address of the same network");
+	set_text(where->gateway, sizeof(where->gateway), gateway);
+}
+
+bool devices_have_port(const struct device_list *list)
+{
+	for (int i = 0; i < list->n; i++) {
+		if (list->entry[i].where.port[0])
+			return true;
+	}
+	return false;
 }
 
 void devices_name_last(struct device_list *list, const char *name)
@@ -134,7 +210,7 @@ static void add_first(struct device_list *list, const struct ifaddrs *ifa, int f
 	}
 	gid_from_sockaddr(ifa->ifa_addr, gid);
 	inet_ntop(family, family == AF_INET ? gid + 12 : gid, addr, sizeof(addr));
-	strcpy(add(list, gid, ifa->ifa_name)->addr, addr);
+	strcpy(add(list, gid, ifa->ifa_name)->where.addr, addr);
 }
 
 bool devices_are_possible(void)
@@ -167,7 +243,7 @@ void devices_add_all(struct device_list *list)
 void devices_print(const struct device_list *list)
 {
 	for (int i = 0; i < list->n; i++)
-		printf("%s\t%s\n", list->entry[i].name, list->entry[i].addr);
+		printf("%s\t%s\n", list->entry[i].name, list->entry[i].where.addr);
 }
 
 /* The tree. */
@@ -196,7 +272,9 @@ static void make_device(const struct device_entry *e, int index)
 	rc = device_dir_write(dir, e->gid, e->ifname);
 	if (rc)
 		die("%s: %s", dir, strerror(-rc));
-	put(dir, DEVICE_DIR_ADDR, e->addr);
+	rc = device_dir_where_put(dir, &e->where);
+	if (rc)
+		die("%s: %s", dir, strerror(-rc));
 
 	snprintf(dir, sizeof(dir), TREE_DIR "/class/infiniband_verbs/uverbs%d", index);
 	make_dir(dir);

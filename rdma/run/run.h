@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "rdma/provider/device_dir.h"
+
 /* Where libibverbs looks for the character devices; it can't be told another place. */
 #define NODE_DIR "/dev/infiniband"
 /* The sysfs tree, in the same file system, as that is private and goes by itself. */
@@ -17,11 +19,10 @@
 
 #define DEVICES_MAX	 64
 #define DEVICE_NAME_SIZE 64 /* IBV_SYSFS_NAME_MAX */
-#define DEVICE_ADDR_SIZE 64 /* an address as text, interface included */
 
 struct device_entry {
 	char name[DEVICE_NAME_SIZE];
-	char addr[DEVICE_ADDR_SIZE];
+	struct device_where where;
 	char ifname[IF_NAMESIZE];
 	uint8_t gid[16];
 };
@@ -36,6 +37,11 @@ void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* devices.c: which devices there are, and their sysfs tree */
 void devices_add(struct device_list *list, const char *addr);
+/* A host of its own on interface @port; @addr has a prefix length. */
+void devices_add_port(struct device_list *list, const char *port, const char *addr);
+void devices_set_mac(struct device_list *list, const char *mac); /* the last one's */
+void devices_set_gateway(struct device_list *list, const char *gateway);
+bool devices_have_port(const struct device_list *list);
 void devices_name_last(struct device_list *list, const char *name);
 void devices_add_all(struct device_list *list);
 bool devices_are_possible(void); /* would devices_add_all() find an interface? */

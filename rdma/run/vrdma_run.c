@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* As env(1) and nice(1): ours, found but not executable, not found. */
@@ -57,8 +58,9 @@ void die(const char *fmt, ...)
 
 static void usage(FILE *to)
 {
-	fputs("Usage: vrdma-run [--addr ADDR [--name NAME]]... [--sockets] COMMAND "
-	      "[ARG]...\n"
+	fputs("Usage: vrdma-run [[--port INTERFACE] --addr ADDR [OPTION]...]... "
+	      "[--sockets]\n"
+	      "                 COMMAND [ARG]...\n"
 	      "Runs COMMAND so that libibverbs finds userspace RoCEv2 devices.\n"
 	      "\n"
 	      "  -a, --addr ADDR  make a device on this IPv4 or IPv6 address of the "
@@ -67,6 +69,13 @@ static void usage(FILE *to)
 	      "                   and has an address, loopback left out\n"
 	      "  -n, --name NAME  name of the device on the last --addr; by default\n"
 	      "                   vrdma_ and the interface's name\n"
+	      "  -p, --port INTERFACE  the device on the next --addr is a host of its "
+	      "own\n"
+	      "                   on this interface; that ADDR is one that nobody has, "
+	      "and\n"
+	      "                   its prefix length: 10.0.0.5/24\n"
+	      "  -m, --mac MAC    the last --port's MAC address\n"
+	      "  -g, --gateway ADDR  where the last --port sends what leaves its prefix\n"
 	      "  -s, --sockets    TCP to programs of the same region goes through "
 	      "shared\n"
 	      "                   memory; devices are made where there are interfaces\n"
@@ -148,10 +157,29 @@ static void set_environment(void)
 	setenv("SYSFS_PATH", TREE_DIR, 1);
 }
 
+/* A namespace that mounts_make() entered may have taken the privilege away. */
+static void need_packet_sockets(void)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		die("--port: %s\n"
+		    "It needs CAP_NET_RAW in the network namespace: root, or a user "
+		    "namespace (or\n"
+		    "container) with a network namespace of its own. As a user who is "
+		    "root in neither,\n"
+		    "use an address of the host: --addr alone.",
+			strerror(errno));
+	close(fd);
+}
+
 static void parse_args(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {
 		{"addr", required_argument, NULL, 'a'},
+		{"port", required_argument, NULL, 'p'},
+		{"mac", required_argument, NULL, 'm'},
+		{"gateway", required_argument, NULL, 'g'},
 		{"name", required_argument, NULL, 'n'},
 		{"sockets", no_argument, NULL, 's'},
 		{"region", required_argument, NULL, 'r'},
@@ -159,13 +187,27 @@ static void parse_args(int argc, char **argv, struct options *o)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
+	const char *port = NULL;
 	int opt;
 
 	/* +: what follows the command is the command's */
-	while ((opt = getopt_long(argc, argv, "+a:n:sr:lh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+a:p:m:g:n:sr:lh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'a':
-			devices_add(&o->list, optarg);
+			if (port)
+				devices_add_port(&o->list, port, optarg);
+			else
+				devices_add(&o->list, optarg);
+			port = NULL;
+			break;
+		case 'p':
+			port = optarg;
+			break;
+		case 'm':
+			devices_set_mac(&o->list, optarg);
+			break;
+		case 'g':
+			devices_set_gateway(&o->list, optarg);
 			break;
 		case 'n':
 			devices_name_last(&o->list, optarg);
@@ -187,6 +229,8 @@ static void parse_args(int argc, char **argv, struct options *o)
 			exit(EXIT_OURS);
 		}
 	}
+	if (port)
+		die("--port wants an --addr behind it");
 }
 
 /* The devices, and what libibverbs needs to find them. */
@@ -198,6 +242,8 @@ static void set_devices(struct options *o)
 	if (o->list_only || !o->list.n)
 		return;
 	mounts_make();
+	if (devices_have_port(&o->list))
+		need_packet_sockets();
 	devices_make_tree(&o->list);
 	set_environment();
 }

@@ -22,6 +22,8 @@ if [ "${2:-}" = -a ]; then
 		ver_rc_compare_swap ver_rc_fetch_add)
 fi
 LOGS=$(mktemp -d)
+# vrdma-run's options in each namespace
+declare -A DEVICE=()
 SERVER=
 FAILED=0
 N=0
@@ -39,7 +41,8 @@ in_ns()
 	local ns=$1
 
 	shift
-	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" "$@"
+	# shellcheck disable=SC2086 # options
+	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" ${DEVICE[$ns]:-} "$@"
 }
 
 # start NETNS LOG COMMAND... - in the background, as $SERVER, which can be killed
@@ -48,7 +51,9 @@ start()
 	local ns=$1 log=$2
 
 	shift 2
-	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" "$@" >"$log" 2>&1 &
+	# shellcheck disable=SC2086 # options
+	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" ${DEVICE[$ns]:-} "$@" \
+		>"$log" 2>&1 &
 	SERVER=$!
 }
 
@@ -89,7 +94,7 @@ pair()
 	wait "$SERVER" || rc_server=$?
 	SERVER=
 	[ "$rc" != 0 ] || rc=$rc_server
-	report "$*" "$rc"
+	report "$*${DEVICE[$NS_B]:+ (${DEVICE[$NS_B]})}" "$rc"
 }
 
 # mpi COMMAND... - one process in each namespace. mpirun starts its helper on the
@@ -186,6 +191,49 @@ port_state()
 	report "ibv_asyncwatch and ibv_devinfo: the interface goes down and up" "$rc"
 }
 
+# ports - devices that are hosts of their own, between each other and with one that is on
+# its host's address; two processes on one interface
+ports()
+{
+	local port_a="--port $VETH_A --addr 192.0.2.11/24"
+	local port_b="--port $VETH_B --addr 192.0.2.12/24 --mac 02:00:00:00:00:12"
+
+	DEVICE[$NS_A]=$port_a
+	DEVICE[$NS_B]=$port_b
+	pair ibv_rc_pingpong -g 0 -n 200 -c
+	pair ibv_rc_pingpong -g 0 -n 200 -c -e
+	pair ibv_ud_pingpong -g 0 -n 200
+	pair ib_write_bw -F -x 0 "${SIZES[@]}" -n 20
+	pair ib_read_lat -F -x 0 "${SIZES[@]}" -n 20
+	DEVICE[$NS_A]=
+	pair ib_send_bw -F -x 0 -s 70000 -n 20 -b
+	DEVICE[$NS_A]="--port $VETH_A --addr 2001:db8::11/64"
+	DEVICE[$NS_B]="--port $VETH_B --addr 2001:db8::12/64"
+	pair ibv_rc_pingpong -g 0 -n 200 -c
+	pair ib_write_bw -F -x 0 "${SIZES[@]}" -n 20
+	DEVICE=([$NS_A]=$port_a [$NS_B]=$port_b)
+	on_one_interface
+	DEVICE=()
+}
+
+# on_one_interface - a pair in namespace A, a port each
+on_one_interface()
+{
+	local rc=0 rc_server=0
+
+	rm -f "$LOGS"/*
+	start "$NS_A" "$LOGS/server" ibv_rc_pingpong -g 0 -n 200 -c
+	DEVICE[$NS_A]="--port $VETH_A --addr 192.0.2.13/24"
+	if listening "$SERVER"; then
+		in_ns "$NS_A" ibv_rc_pingpong -g 0 -n 200 -c "$ADDR_A" >"$LOGS/client" 2>&1 ||
+			rc=$?
+	fi
+	wait "$SERVER" || rc_server=$?
+	SERVER=
+	[ "$rc" != 0 ] || rc=$rc_server
+	report "ibv_rc_pingpong between two ports of one interface" "$rc"
+}
+
 main()
 {
 	local test
@@ -232,6 +280,8 @@ main()
 	pair env UCX_TLS=rc_verbs,ud_verbs,self ucx_perftest -t ucp_fadd -n 300 -s 8
 	qperf "${QPERF_TESTS[@]}"
 	mpi NPopenmpi -u 256 -n 5 -o /dev/null
+
+	ports
 
 	echo "$N runs, $FAILED failed"
 	[ "$FAILED" = 0 ]

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rdma/io/udp for a test in another language: opens a link on the address that is its
- * argument, answers "ready IFNAME IP_MTU" (or "error ERRNO"), and then, line by line:
+ * rdma/io/udp and rdma/io/port for a test in another language. Opens a link, on an
+ * address (argument ADDR) or an interface (arguments "port", IFNAME, ADDR/LEN and, if
+ * any, GATEWAY and MAC), answers "ready IFNAME IP_MTU" (or "error ERRNO"), and then, line
+ * by line:
  *
  *   packet DST SPORT_HASH HDR_LEN HEX
  *       add to the burst: BTH to pad, payload in two pieces
@@ -10,10 +12,13 @@
  *   recv N TIMEOUT_MS
  *       answers a line "SRC ECN HEX" for each packet, and "end" after N, or when none
  *       came for that long
+ *   join GROUP, leave GROUP
+ *       answers 0 or an errno
  *   stats
  *       JSON: the link's counters
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +27,7 @@
 #include "hex.h"
 #include "lib/util.h"
 #include "rdma/io/gid.h"
+#include "rdma/io/port.h"
 #include "rdma/io/udp.h"
 
 #define PACKET_MAX 9216
@@ -100,28 +106,68 @@ static void do_recv(struct link *link, const char *args)
 	printf("end\n");
 }
 
-#define STAT(name)                                                               \
-	printf("%s\"" #name "\": %llu", separator, (unsigned long long)s->name), \
-		separator = ", "
-
 static void do_stats(const struct link *link)
 {
-	const struct link_stats *s = &link->stats;
 	const char *separator = "{";
 
-	STAT(tx_packets);
-	STAT(tx_bytes);
-	STAT(tx_syscalls);
-	STAT(tx_failed);
-	STAT(rx_packets);
-	STAT(rx_bytes);
-	STAT(rx_syscalls);
-	STAT(rx_runt);
-	STAT(rx_bad_icrc);
-	STAT(rx_icrc_unverified);
-	STAT(rx_truncated);
-	STAT(rx_overflow);
+#define X(counter)                                        \
+	printf("%s\"" #counter "\": %llu", separator,     \
+		(unsigned long long)link->stats.counter); \
+	separator = ", ";
+	LINK_COUNTERS(X)
+#undef X
 	printf("}\n");
+}
+
+static void do_group(struct link *link, const char *args, bool join)
+{
+	char text[64];
+	uint8_t gid[16];
+	uint32_t scope;
+	int err = 0;
+
+	if (sscanf(args, "%63s", text) != 1 || gid_parse(text, gid, &scope) < 0)
+		exit(2);
+	if (join)
+		err = link->ops->join(link, gid);
+	else
+		link->ops->leave(link, gid);
+	printf("%d\n", -err);
+}
+
+static int link_open(int argc, char **argv, struct link **out)
+{
+	struct link_port_attr attr = {0};
+
+	if (strcmp(argv[1], "port") != 0)
+		return argc == 2 ? link_udp_open(argv[1], out) : -EINVAL;
+	if (argc < 4 || argc > 6)
+		return -EINVAL;
+	attr.ifname = argv[2];
+	attr.addr = argv[3];
+	attr.gateway = argc > 4 && *argv[4] ? argv[4] : NULL;
+	attr.mac = argc > 5 ? argv[5] : NULL;
+	return link_port_open(&attr, out);
+}
+
+static bool command(struct link *link, const char *line)
+{
+	if (!strncmp(line, "packet ", 7))
+		do_packet(line + 7);
+	else if (!strcmp(line, "send\n"))
+		do_send(link);
+	else if (!strncmp(line, "recv ", 5))
+		do_recv(link, line + 5);
+	else if (!strcmp(line, "stats\n"))
+		do_stats(link);
+	else if (!strncmp(line, "join ", 5))
+		do_group(link, line + 5, true);
+	else if (!strncmp(line, "leave ", 6))
+		do_group(link, line + 6, false);
+	else
+		return false;
+	fflush(stdout);
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -131,9 +177,9 @@ int main(int argc, char **argv)
 	size_t room = 0;
 	int err;
 
-	if (argc != 2)
+	if (argc < 2)
 		return 2;
-	err = link_udp_open(argv[1], &link);
+	err = link_open(argc, argv, &link);
 	if (err) {
 		printf("error %d\n", -err);
 		return 1;
@@ -141,17 +187,8 @@ int main(int argc, char **argv)
 	printf("ready %s %u\n", link->ifname, link->ip_mtu);
 	fflush(stdout);
 	while (getline(&line, &room, stdin) > 0) {
-		if (!strncmp(line, "packet ", 7))
-			do_packet(line + 7);
-		else if (!strcmp(line, "send\n"))
-			do_send(link);
-		else if (!strncmp(line, "recv ", 5))
-			do_recv(link, line + 5);
-		else if (!strcmp(line, "stats\n"))
-			do_stats(link);
-		else
+		if (!command(link, line))
 			return 2;
-		fflush(stdout);
 	}
 	free(line);
 	link_close(link);

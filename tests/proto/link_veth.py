@@ -8,14 +8,13 @@ covers, is real.
 Usage: link_veth.py LINK_TOOL
 """
 
-import json
 import random
 import sys
 import unittest
 
 import net
 import roce
-from roce import BTH, IP, UDP
+from link import Link, judge, packet
 
 TOOL = sys.argv[1]
 
@@ -27,40 +26,8 @@ def setUpModule():
 BURST = 60                      # LINK_BURST of rdma/io/link.h
 
 
-class Link(net.Tool):
-    def __init__(self, addr, prefix=()):
-        super().__init__([*prefix, TOOL, addr])
-        word, self.ifname, self.mtu = self.answer().split()
-        assert word == "ready"
-
-    def send(self, dst, packets, sport_hash=0):
-        for hdr_len, data in packets:
-            self.tell(f"packet {dst} {sport_hash} {hdr_len} {data.hex()}")
-        self.ask("send")
-
-    def recv(self, n, timeout_ms=net.WAIT_S * 1000):
-        found = []
-        line = self.ask(f"recv {n} {timeout_ms}")
-        while line != "end":
-            src, ecn, data = line.split()
-            found.append((src, int(ecn), bytes.fromhex(data)))
-            line = self.answer()
-        return found
-
-    def stats(self):
-        return json.loads(self.ask("stats"))
-
-
-def packet(rng, size, psn, opcode=0x04):
-    """(header length, BTH to pad) of a packet with this much payload."""
-    values = {"psn": psn, "dest_qpn": 0x11, "pkey": 0xffff, "rkey": 5, "va": 0x1000}
-    if size:
-        bth = roce.transport(opcode, values, rng.randbytes(size))
-    else:
-        bth = roce.transport(opcode, values)
-    bth[BTH].icrc = 0
-    data = bytes(bth)[:-4]
-    return len(data) - size - -size % 4, data
+def open_link(addr, prefix=()):
+    return Link(TOOL, addr, prefix=prefix)
 
 
 class OnTheWire(unittest.TestCase):
@@ -68,7 +35,7 @@ class OnTheWire(unittest.TestCase):
         self.rng = random.Random(2)
 
     def link(self, *args):
-        link = Link(*args)
+        link = open_link(*args)
         self.addCleanup(link.close)
         return link
 
@@ -77,24 +44,6 @@ class OnTheWire(unittest.TestCase):
         self.addCleanup(port.close)
         return port
 
-    def judge(self, ip, data, sent, ids):
-        """A captured packet: addresses, length, DF, UDP checksum, content and ICRC."""
-        version = 4 if isinstance(ip, IP) else 6
-        addr = veth.addr4 if version == 4 else veth.addr6
-        self.assertEqual((ip.src, ip.dst), addr)
-        self.assertGreaterEqual(ip[UDP].sport, 0xc000)
-        if version == 4:
-            self.assertEqual(ip.flags, "DF")
-            self.assertEqual(ip.len, len(data))
-            self.assertIn(ip.id, ids)
-        udp = data[20 if version == 4 else 40:]
-        self.assertEqual(ip[UDP].len, len(udp))
-        self.assertEqual(udp[8:-4], sent)
-        self.assertEqual(udp[-4:], roce.icrc(ip, sent), "ICRC")
-        checksum = ip[UDP].chksum
-        del ip[UDP].chksum
-        self.assertEqual(type(ip)(bytes(ip))[UDP].chksum, checksum, "UDP checksum")
-
     def send_and_judge(self, packets, ids=None):
         for addr in veth.addr4, veth.addr6:
             port = self.port()
@@ -102,7 +51,7 @@ class OnTheWire(unittest.TestCase):
             link.send(addr[1], packets)
             found = [roce.receive(port) for _ in packets]
             for i, ((ip, data), (_, sent)) in enumerate(zip(found, packets)):
-                self.judge(ip, data, sent, ids[i] if ids else range(64))
+                judge(self, ip, data, sent, addr, ids[i] if ids else range(64))
             self.assertEqual(link.stats()["tx_failed"], 0)
             self.assertEqual(link.stats()["tx_packets"], len(packets))
             link.close()
@@ -173,7 +122,7 @@ class FromScapy(unittest.TestCase):
         return roce.datagram(addr[1], addr[0], data, crc, **udp)
 
     def receive(self, version, ips, n):
-        link = Link((veth.addr4 if version == 4 else veth.addr6)[0])
+        link = open_link((veth.addr4 if version == 4 else veth.addr6)[0])
         self.addCleanup(link.close)
         for ip in ips:
             self.port.transmit(ip)

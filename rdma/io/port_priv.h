@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The parts of a packet port: what it is on (port.c, port_filter.c), its transmit and
+ * receive sides (port_tx.c, port_rx.c), neighbours (port_neigh.c) and groups
+ * (port_group.c).
+ */
+#ifndef RDMA_IO_PORT_PRIV_H
+#define RDMA_IO_PORT_PRIV_H
+
+#include <linux/virtio_net.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "eth.h"
+#include "gid.h"
+#include "neigh.h"
+#include "port.h"
+#include "run.h"
+
+#define PORT_RX_BUFFERS 16
+/* holds any frame, and what the peer's kernel leaves to be cut up */
+#define PORT_BUFFER_SIZE (65536 + 64)
+#define PORT_GROUPS_MAX	 64
+
+/* In front of each frame, both ways: checksums and segmentation that are yet to be done
+ * (PACKET_VNET_HDR).
+ */
+#define PORT_VNET_SIZE sizeof(struct virtio_net_hdr)
+
+struct port_tx {
+	struct run run[LINK_BURST]; /* one for each message */
+	struct mmsghdr msg[LINK_BURST];
+	struct run_layout layout;
+	int run_max; /* packets in a message: 1 once the kernel has refused GSO */
+};
+
+struct port_rx_buffer {
+	struct eth_packet pkt;
+	size_t segment;	 /* bytes of UDP payload of each packet; the last has the rest */
+	size_t consumed; /* bytes of UDP payload handed out so far; all: none is left */
+	uint16_t index;	 /* of the next packet */
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(uint32_t))];
+};
+
+struct port_rx {
+	int n_filled;	       /* buffers that the last receive filled */
+	int current;	       /* the one being handed out */
+	uint32_t kernel_drops; /* the socket's counter as last seen */
+	struct mmsghdr msg[PORT_RX_BUFFERS];
+	struct iovec iov[PORT_RX_BUFFERS];
+	struct port_rx_buffer buffer[PORT_RX_BUFFERS];
+	uint8_t *data; /* PORT_RX_BUFFERS of PORT_BUFFER_SIZE */
+};
+
+struct link_port {
+	struct link link; /* first, as ops get a pointer to it */
+	struct neigh_self self;
+	int ifindex;
+	bool is_ipv4;
+	/* What is sent from link.fd does not come back to it, but what is sent from this
+	 * one does: packets to ourselves and to groups. */
+	int tapped_fd;
+	struct port_tx tx;
+	struct port_rx rx;
+
+	pthread_mutex_t neigh_lock;
+	struct neigh_table
+		*neigh;	       /* under neigh_lock, as are its numbers in link.stats */
+	uint64_t announced_ns; /* by the receiver */
+
+	uint8_t group[PORT_GROUPS_MAX][16]; /* joined; by the receiver */
+	int n_groups;
+	uint64_t reported_ns;
+};
+
+static inline struct link_port *link_port(struct link *link)
+{
+	return (struct link_port *)link;
+}
+
+/* port_filter.c: only what concerns this link gets into the socket */
+int port_filter_set(const struct link_port *port, int fd);
+
+/* port_tx.c */
+void link_port_send(struct link *link, const struct link_burst *burst);
+/* One whole frame, by any thread. */
+void port_frame_send(const struct link_port *port, const void *frame, size_t size);
+
+/* port_rx.c */
+int link_port_recv(struct link *link, struct link_rx *pkts, int max);
+
+/* port_neigh.c */
+/* As neigh_find(); what it wants to ask is asked. */
+enum neigh_way port_neigh_find(struct link_port *port, const uint8_t dst[16],
+	uint32_t n_packets, uint8_t mac[ETH_MAC_SIZE]);
+/* As neigh_hold(), of a message: virtio-net header and frame, without the frame's MAC. */
+void port_neigh_hold(
+	struct link_port *port, const uint8_t dst[16], struct neigh_held *held);
+/* A frame of ETH_KIND_NEIGHBOUR came in. */
+void port_neigh_input(struct link_port *port, const uint8_t *frame, size_t size);
+
+/* port_group.c */
+int link_port_join(struct link *link, const uint8_t gid[16]);
+void link_port_leave(struct link *link, const uint8_t gid[16]);
+bool port_is_member(const struct link_port *port, const uint8_t gid[16]);
+/* A frame of ETH_KIND_GROUP came in. */
+void port_group_input(struct link_port *port, const uint8_t *frame, size_t size);
+/* Those groups that a host is in by itself. */
+int port_groups_open(struct link_port *port);
+void port_groups_close(struct link_port *port);
+
+#endif
