@@ -28,7 +28,7 @@
 
 #define VARS_MAX  64
 #define PORTS_MAX 64
-#define STEP_MS	  (AWAIT_MS + 10000)
+#define SPARE_MS  3000 /* a step that waits fails by itself before it is given up */
 #define END_MS	  2000
 
 struct lane {
@@ -225,7 +225,7 @@ static bool lane_reply(struct lane *lane, struct reply *reply)
 		fds[1].fd = (int)syscall(SYS_pidfd_open, lane->pid, 0);
 		fds[1].events = POLLIN;
 	}
-	there = poll(fds, 2, STEP_MS) > 0 && fds[0].revents & POLLIN &&
+	there = poll(fds, 2, patience_ms() + SPARE_MS) > 0 && fds[0].revents & POLLIN &&
 		recv(lane->sock, reply, sizeof(*reply), 0) > 0;
 	if (fds[1].fd >= 0)
 		close(fds[1].fd);
@@ -276,7 +276,7 @@ static void lane_result(struct scenario *s, struct lane *lane)
 /* Until the lane's thread sleeps in what it has begun: seen asleep in several looks. */
 static void settle(struct scenario *s, struct lane *lane)
 {
-	uint64_t end = now_ns() + AWAIT_MS * NSEC_PER_MSEC;
+	uint64_t end = now_ns() + (uint64_t)patience_ms() * NSEC_PER_MSEC;
 	const struct timespec rest = {.tv_nsec = 500000};
 	char path[64], state;
 	FILE *f;
@@ -298,7 +298,7 @@ static bool await_end(const struct lane *lane)
 {
 	struct pollfd pfd = {
 		.fd = (int)syscall(SYS_pidfd_open, lane->pid, 0), .events = POLLIN};
-	bool ended = pfd.fd < 0 || poll(&pfd, 1, STEP_MS) == 1;
+	bool ended = pfd.fd < 0 || poll(&pfd, 1, patience_ms() + SPARE_MS) == 1;
 
 	if (pfd.fd >= 0)
 		close(pfd.fd);

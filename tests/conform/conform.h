@@ -30,7 +30,7 @@
 #define TEXT_MAX      4096
 #define ARGS_MAX      64
 #define VAR_NAME_SIZE 16
-#define AWAIT_MS      20000 /* for what is sure to come; only a failure takes so long */
+#define PATIENCE_ENV  "CONFORM_PATIENCE_MS"
 
 enum reply_kind {
 	REPLY_HELLO, /* the lane is there */
@@ -88,6 +88,9 @@ void say_result(struct call *c, ssize_t rc);
 void say_bytes(struct call *c, const void *buf, size_t n);
 /** set_var() - the scenario can name @value "$name" from now on */
 void set_var(struct call *c, const char *name, int64_t value);
+
+/** patience_ms() - how long to wait for what is sure to come; only a failure takes so long */
+int patience_ms(void);
 
 /** bad_scenario() - the script is wrong; ends the process */
 void bad_scenario(const char *what, const char *which) __attribute__((noreturn));

@@ -13,6 +13,8 @@
 #include "tests/conform/conform.h"
 
 #define NO_TCP UINT64_MAX
+/* Fewer bytes may be those by which the shim wakes the other end: they prove nothing. */
+#define TELLING 8
 
 /* Does the program see a TCP socket? It may be the shim that shows it one. */
 static bool looks_like_tcp(int fd)
@@ -48,11 +50,14 @@ uint64_t meter_begin(int fd)
 void meter_end(struct call *c, int fd, uint64_t before, ssize_t n)
 {
 	int saved = errno;
-	uint64_t after = kernel_taken(fd);
+	uint64_t after;
 
-	if (n > 0 && before != NO_TCP && after != NO_TCP && after - before >= (uint64_t)n)
+	if (n < TELLING)
+		return;
+	after = kernel_taken(fd);
+	if (before != NO_TCP && after != NO_TCP && after - before >= (uint64_t)n)
 		c->reply->n_kernel++;
-	else if (n > 0 && looks_like_tcp(fd))
+	else if (looks_like_tcp(fd))
 		c->reply->n_ring++;
 	errno = saved;
 }

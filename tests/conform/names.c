@@ -58,6 +58,13 @@ static const struct constant constants[] = {
 #undef C
 /* clang-format on */
 
+int patience_ms(void)
+{
+	const char *text = getenv(PATIENCE_ENV);
+
+	return text ? atoi(text) : 10000;
+}
+
 static int64_t term(const char *text)
 {
 	char *end;

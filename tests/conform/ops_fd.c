@@ -190,7 +190,7 @@ static void op_shell(struct call *c)
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		say_result(c, -1);
 	say(c, " exit %d", WEXITSTATUS(status));
-	meter_end(c, fd, before, 1);
+	meter_end(c, fd, before, 9);
 }
 
 const struct op fd_ops[] = {

@@ -211,12 +211,12 @@ static void rest(void)
 /* await SLOT EVENTS: until poll() shows all of them */
 static void op_await(struct call *c)
 {
-	uint64_t end = now_ns() + AWAIT_MS * NSEC_PER_MSEC;
+	uint64_t end = now_ns() + (uint64_t)patience_ms() * NSEC_PER_MSEC;
 	short want = (short)number(c->argv[2]);
 	struct pollfd pfd = {.fd = slot_fd(c->argv[1]), .events = want};
 
 	while ((pfd.revents & want) != want && now_ns() < end) {
-		if (poll(&pfd, 1, AWAIT_MS) > 0 && (pfd.revents & want) != want)
+		if (poll(&pfd, 1, patience_ms()) > 0 && (pfd.revents & want) != want)
 			rest();
 	}
 	say(c, (pfd.revents & want) == want ? " ok" : " never");
@@ -225,7 +225,7 @@ static void op_await(struct call *c)
 /* await_bytes SLOT N: until so many can be read */
 static void op_await_bytes(struct call *c)
 {
-	uint64_t end = now_ns() + AWAIT_MS * NSEC_PER_MSEC;
+	uint64_t end = now_ns() + (uint64_t)patience_ms() * NSEC_PER_MSEC;
 	int want = (int)number(c->argv[2]), there = -1;
 
 	while (!ioctl(slot_fd(c->argv[1]), FIONREAD, &there) && there != want &&

@@ -10,28 +10,27 @@ import tempfile
 import time
 
 PATIENCE = 60
-SIZE = 256 << 20
+SIZE = 1 << 20       # what sockets use is not in it
+PROCESSES = 1000
 
 
 class Region:
     """A context: the server runs, and environment() makes programs use the shim."""
 
-    def __init__(self, server, library, size=SIZE, max_peers=512):
+    def __init__(self, server, library):
         self.library = os.path.abspath(library)
         self.server = os.path.abspath(server)
-        self.config = {"size": size, "max_peers": max_peers}
-        self.folder = self.process = None
+        self.folder = self.socket = self.process = None
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="vrdma-region-")
         self.socket = f"{self.folder}/region.sock"
         config = f"{self.folder}/config.json"
         with open(config, "w", encoding="utf-8") as file:
-            json.dump({"join-rate": 1000000, "max-memory": 2 * self.config["size"],
-                       "regions": [{"name": "r", "socket": self.socket,
-                                    "size": self.config["size"], "vectors": 2,
-                                    "max-peers": self.config["max_peers"]}]}, file)
-        self.process = subprocess.Popen([self.server, config])
+            json.dump({"join-rate": 1000000,
+                       "regions": [{"name": "r", "socket": self.socket, "size": SIZE,
+                                    "sockets": PROCESSES}]}, file)
+        self.process = subprocess.Popen([self.server, "--config", config])
         end = time.monotonic() + PATIENCE
         while not os.path.exists(self.socket):
             if self.process.poll() is not None or time.monotonic() > end:
