@@ -12,6 +12,7 @@
  */
 #include "lib/util.h"
 #include "rdma/engine/engine_priv.h"
+#include "rdma/engine/mw.h"
 #include "rdma/io/mem.h"
 #include "verbs_input.h"
 
@@ -23,7 +24,8 @@
 #define N_QPS  4
 #define N_CQS  3
 #define N_SRQS 2
-#define N_KEYS 4    /* of a side; IN_KEYS_MAX slots hold them twice */
+#define N_KEYS IN_MRS_MAX
+#define N_MWS  IN_MWS_MAX
 #define N_WRS  2048 /* of a side in all */
 #define PD     1
 #define BUF    (64u << 10)
@@ -54,7 +56,8 @@ struct side {
 	struct rq *srq[N_SRQS];
 	struct qp *qp[N_QPS];
 	enum ibv_qp_type type[N_QPS];
-	uint32_t key[N_KEYS];
+	struct ibv_mr mr[N_KEYS]; /* only their keys are used */
+	struct ibv_mw mw[N_MWS];
 	struct posted posted[N_WRS];
 	uint64_t next_id;
 };
@@ -77,23 +80,45 @@ static void reg(struct pair *p, int s, int i, int access)
 		.length = i == 2 ? 100 : MEMORY,
 		.addr = memory[s]};
 
-	if (p->side[s].key[i])
-		mr_deregister(engine_mrs(p->side[s].engine), p->side[s].key[i]);
-	p->side[s].key[i] = 0;
+	struct mr_table *mrs = engine_mrs(p->side[s].engine);
+	uint32_t *key = &p->side[s].mr[i].lkey;
+
+	if (*key && mr_deregister(mrs, *key)) /* a window shows it */
+		return;
+	*key = 0;
 	if (access >= 0)
-		must(!mr_register(
-			engine_mrs(p->side[s].engine), &mr, &p->side[s].key[i]));
+		must(!mr_register(mrs, &mr, key));
 }
 
-static struct input_memory memory_of(const struct pair *p, int s)
+static void make_window(struct side *side, int i)
+{
+	struct mr_table *mrs = engine_mrs(side->engine);
+	struct ibv_mw *mw = &side->mw[i];
+
+	if (mw->rkey)
+		mw_dealloc(mrs, mw->rkey);
+	mw->type = i ? IBV_MW_TYPE_2 : IBV_MW_TYPE_1;
+	must(!mw_alloc(mrs, PD, mw->type, &mw->rkey));
+}
+
+static uint32_t key_of(const struct side *side, int i)
+{
+	return i < N_KEYS ? side->mr[i].lkey : side->mw[i % N_MWS].rkey;
+}
+
+static struct input_memory memory_of(struct pair *p, int s)
 {
 	struct input_memory mem = {
 		.buf = memory[s], .size = MEMORY, .remote = (uintptr_t)memory[!s]};
 
 	for (int i = 0; i < IN_KEYS_MAX; i++) {
-		mem.lkey[i] = p->side[s].key[i % N_KEYS];
-		mem.rkey[i] = p->side[!s].key[i % N_KEYS];
+		mem.lkey[i] = key_of(&p->side[s], i);
+		mem.rkey[i] = key_of(&p->side[!s], i);
 	}
+	for (int i = 0; i < N_KEYS; i++)
+		mem.mr[i] = &p->side[s].mr[i];
+	for (int i = 0; i < N_MWS; i++)
+		mem.mw[i] = &p->side[s].mw[i];
 	return mem;
 }
 
@@ -227,13 +252,17 @@ static void post_send(struct pair *p, int s, int i, struct input *in)
 
 	input_send_wr(in, &mem, sge, &wr);
 	memcpy(ah.grh.dgid.raw, p->side[!s].link->gid, 16);
-	if (is_ud) {
+	if (is_ud && wr.opcode != IBV_WR_BIND_MW) {
 		wr.wr.ud.remote_qpn = peer ? qp_number(peer) : 3;
 		wr.wr.ud.remote_qkey = 1;
 	}
 	wr.wr_id = new_id(side, side->qp[i]);
-	if (wr.wr_id && qp_post_send(side->qp[i], &wr, is_ud ? &ah : NULL))
+	if (!wr.wr_id)
+		return;
+	if (qp_post_send(side->qp[i], &wr, is_ud ? &ah : NULL))
 		side->posted[wr.wr_id].waits = false;
+	else if (wr.opcode == IBV_WR_BIND_MW)
+		wr.bind_mw.mw->rkey = wr.bind_mw.rkey;
 }
 
 /* None of a list, if one of them can't be. */
@@ -391,7 +420,10 @@ static bool operate(struct pair *p, struct input *in)
 		poll(side, which % N_CQS);
 		break;
 	case 13:
-		reg(p, s, which % N_KEYS, in_u8(in) < 0xf0 ? which : -1);
+		if (which & 0x80)
+			make_window(side, which % N_MWS);
+		else
+			reg(p, s, which % N_KEYS, in_u8(in) < 0xf0 ? which : -1);
 		break;
 	case 14:
 		wait(p, (uint64_t)which * NSEC_PER_MSEC);
@@ -415,7 +447,9 @@ static void open_side(struct pair *p, int s)
 	for (int i = 0; i < N_SRQS; i++)
 		must(!rq_create(PD, 8, 4, &side->srq[i]));
 	for (int i = 0; i < N_KEYS; i++)
-		reg(p, s, i, 0xf);
+		reg(p, s, i, 0x1f);
+	for (int i = 0; i < N_MWS; i++)
+		make_window(side, i);
 }
 
 static void close_side(struct side *side)

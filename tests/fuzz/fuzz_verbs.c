@@ -24,7 +24,8 @@
 #define N_CQS  3
 #define N_SRQS 2
 #define N_QPS  3
-#define N_MRS  4
+#define N_MRS  IN_MRS_MAX
+#define N_MWS  IN_MWS_MAX
 #define N_WRS  1024 /* of a side in all */
 #define N_LIST 3
 #define BUF    (64u << 10)
@@ -52,7 +53,9 @@ struct side {
 	struct ibv_srq *srq[N_SRQS];
 	struct ibv_qp *qp[N_QPS];
 	bool qp_is_ex[N_QPS];
+	uint8_t groups[N_QPS]; /* that the queue pair is attached to, bit by bit */
 	struct ibv_mr *mr[N_MRS];
+	struct ibv_mw *mw[N_MWS];
 	struct ibv_ah *ah;
 	bool waits[N_WRS]; /* posted, and not complete; by wr_id */
 	uint64_t next_id;
@@ -85,6 +88,10 @@ static bool pd_is_used(const struct side *s, const struct ibv_pd *pd)
 		if (s->srq[i] && s->srq[i]->pd == pd)
 			return true;
 	}
+	for (int i = 0; i < N_MWS; i++) {
+		if (s->mw[i] && s->mw[i]->pd == pd)
+			return true;
+	}
 	return s->ah && s->ah->pd == pd;
 }
 
@@ -100,11 +107,29 @@ static void end_pd(struct side *s, int i)
 	s->pd[i] = NULL;
 }
 
+/* One that a window shows is busy. */
 static void end_mr(struct side *s, int i)
 {
-	if (s->mr[i])
-		must(!ibv_dereg_mr(s->mr[i]));
-	s->mr[i] = NULL;
+	int rc = s->mr[i] ? ibv_dereg_mr(s->mr[i]) : 0;
+
+	must(!rc || rc == EBUSY);
+	if (!rc)
+		s->mr[i] = NULL;
+}
+
+static void end_mw(struct side *s, int i)
+{
+	if (s->mw[i])
+		must(!ibv_dealloc_mw(s->mw[i]));
+	s->mw[i] = NULL;
+}
+
+static void make_mw(struct side *s, int i)
+{
+	end_mw(s, i);
+	make_pd(s, 0);
+	s->mw[i] = ibv_alloc_mw(s->pd[0], i ? IBV_MW_TYPE_2 : IBV_MW_TYPE_1);
+	must(s->mw[i]);
 }
 
 static void make_mr(struct side *s, int i, struct input *in)
@@ -112,9 +137,11 @@ static void make_mr(struct side *s, int i, struct input *in)
 	uint8_t access = in_u8(in);
 
 	end_mr(s, i);
+	if (s->mr[i])
+		return;
 	make_pd(s, i % N_PDS);
 	s->mr[i] = ibv_reg_mr(s->pd[i % N_PDS], memory[s - sides], i == 3 ? 100 : MEMORY,
-		access < 0xc0 ? 0xf : access);
+		access < 0xc0 ? 0x1f : access);
 	must(s->mr[i] || errno == EINVAL || errno == EOPNOTSUPP);
 }
 
@@ -122,10 +149,17 @@ static void make_ah(struct side *s, struct input *in)
 {
 	struct ibv_ah_attr attr = {.is_global = 1, .port_num = 1};
 
+	uint8_t kind = in_u8(in);
+
 	if (s->ah)
 		must(!ibv_destroy_ah(s->ah));
-	attr.grh.dgid = sides[s == sides].gid;
-	attr.grh.dgid.raw[15] ^= in_u8(in) >> 7;
+	attr.grh.dgid = sides[(s == sides) ^ (kind >> 6 & 1)].gid;
+	attr.grh.dgid.raw[15] ^= kind >> 7;
+	if (kind & 0x20) { /* multicast */
+		attr.grh.dgid.raw[12] = 239;
+		attr.grh.dgid.raw[13] = attr.grh.dgid.raw[14] = 0;
+		attr.grh.dgid.raw[15] = kind & 7;
+	}
 	make_pd(s, 0);
 	s->ah = ibv_create_ah(s->pd[0], &attr);
 	must(s->ah);
@@ -273,8 +307,13 @@ static void modify_srq(struct side *s, int i, struct input *in)
 
 static void end_qp(struct side *s, int i)
 {
-	if (s->qp[i])
-		must(!ibv_destroy_qp(s->qp[i]));
+	if (!s->qp[i])
+		return;
+	if (s->groups[i]) {
+		must(ibv_destroy_qp(s->qp[i]) == EBUSY);
+		return;
+	}
+	must(!ibv_destroy_qp(s->qp[i]));
 	s->qp[i] = NULL;
 }
 
@@ -311,6 +350,8 @@ static void make_qp(struct side *s, int i, struct input *in)
 		.send_ops_flags = all_ops(types[kind & 3])};
 
 	end_qp(s, i);
+	if (s->qp[i])
+		return;
 	make_pd(s, 0);
 	init.pd = s->pd[0];
 	if (kind & 4)
@@ -327,21 +368,55 @@ static uint32_t qpn_of(const struct ibv_qp *qp)
 	return qp ? qp->qp_num : 2;
 }
 
+/* @far: where the peer is */
+static void connect_one(const struct side *far, struct ibv_qp *qp,
+	const struct ibv_qp *peer, struct input *in)
+{
+	for (int step = IBV_QPS_INIT; qp && step <= IBV_QPS_RTS; step++) {
+		struct ibv_qp_attr attr;
+		int mask = input_step(in, qp->qp_type, (enum ibv_qp_state)step,
+			far->gid.raw, qpn_of(peer), &attr);
+
+		ibv_modify_qp(qp, &attr, mask);
+	}
+}
+
 static void connect_both(struct input *in)
 {
 	int slot[2] = {in_u8(in) % N_QPS, in_u8(in) % N_QPS};
 
 	for (int k = 0; k < 2; k++) {
-		struct ibv_qp *peer = sides[!k].qp[slot[!k]], *qp = sides[k].qp[slot[k]];
-
-		for (int step = IBV_QPS_INIT; qp && step <= IBV_QPS_RTS; step++) {
-			struct ibv_qp_attr attr;
-			int mask = input_step(in, qp->qp_type, (enum ibv_qp_state)step,
-				sides[!k].gid.raw, qpn_of(peer), &attr);
-
-			ibv_modify_qp(qp, &attr, mask);
-		}
+		connect_one(&sides[!k], sides[k].qp[slot[k]], sides[!k].qp[slot[!k]], in);
 	}
+}
+
+/* Two of one device, or one with itself. */
+static void connect_alike(struct side *s, struct input *in)
+{
+	struct ibv_qp *a = s->qp[in_u8(in) % N_QPS], *b = s->qp[in_u8(in) % N_QPS];
+
+	connect_one(s, a, b, in);
+	connect_one(s, b, a, in);
+}
+
+static void join(struct side *s, int i, int group)
+{
+	union ibv_gid gid = {.raw = {[10] = 0xff, [11] = 0xff, [12] = 239}};
+
+	gid.raw[15] = (uint8_t)group;
+	if (s->qp[i] && !ibv_attach_mcast(s->qp[i], &gid, 0))
+		s->groups[i] |= 1 << group;
+}
+
+static void leave(struct side *s, int i, int group)
+{
+	union ibv_gid gid = {.raw = {[10] = 0xff, [11] = 0xff, [12] = 239}};
+	bool is_in = s->groups[i] >> group & 1;
+
+	gid.raw[15] = (uint8_t)group;
+	if (s->qp[i])
+		must(ibv_detach_mcast(s->qp[i], &gid, 0) == (is_in ? 0 : EINVAL));
+	s->groups[i] &= ~(1 << group);
 }
 
 static void modify_qp(struct side *s, struct ibv_qp *qp, struct input *in)
@@ -368,6 +443,13 @@ static void set_state(struct ibv_qp *qp, struct input *in)
 
 /* Posting. */
 
+static uint32_t key_of(const struct side *s, int i)
+{
+	if (i >= N_MRS)
+		return s->mw[i % N_MWS] ? s->mw[i % N_MWS]->rkey : 1;
+	return s->mr[i] ? s->mr[i]->rkey : 1;
+}
+
 static struct input_memory memory_of(const struct side *s)
 {
 	struct input_memory mem = {.buf = memory[s - sides],
@@ -376,11 +458,11 @@ static struct input_memory memory_of(const struct side *s)
 	const struct side *other = &sides[s == sides];
 
 	for (int i = 0; i < IN_KEYS_MAX; i++) {
-		const struct ibv_mr *own = s->mr[i % N_MRS], *far = other->mr[i % N_MRS];
-
-		mem.lkey[i] = own ? own->lkey : 1;
-		mem.rkey[i] = far ? far->rkey : 1;
+		mem.lkey[i] = key_of(s, i);
+		mem.rkey[i] = key_of(other, i);
 	}
+	memcpy(mem.mr, s->mr, sizeof(mem.mr));
+	memcpy(mem.mw, s->mw, sizeof(mem.mw));
 	return mem;
 }
 
@@ -409,7 +491,7 @@ static struct ibv_send_wr *make_list(struct side *s, struct ibv_qp *qp, struct i
 
 	for (int i = 0; i < n; i++) {
 		input_send_wr(in, &mem, sge[i], &wr[i]);
-		if (qp->qp_type == IBV_QPT_UD) {
+		if (qp->qp_type == IBV_QPT_UD && wr[i].opcode != IBV_WR_BIND_MW) {
 			wr[i].wr.ud.ah = s->ah;
 			wr[i].wr.ud.remote_qpn =
 				qpn_of(sides[s == sides].qp[in_u8(in) % N_QPS]);
@@ -428,10 +510,31 @@ static void post_send(struct side *s, struct ibv_qp *qp, struct input *in)
 	struct ibv_send_wr wr[N_LIST], *bad = NULL;
 	struct ibv_sge sge[N_LIST][IN_SGE_MAX];
 
-	if (make_list(s, qp, in, wr, sge) && ibv_post_send(qp, wr, &bad)) {
+	if (!make_list(s, qp, in, wr, sge))
+		return;
+	if (ibv_post_send(qp, wr, &bad)) {
 		must(bad >= wr && bad < wr + N_LIST);
 		take_back(s, bad->wr_id);
 	}
+	for (struct ibv_send_wr *at = wr; at != bad; at = at->next) {
+		if (at->opcode == IBV_WR_BIND_MW)
+			at->bind_mw.mw->rkey = at->bind_mw.rkey;
+	}
+}
+
+/* The other way to bind, for windows of type 1. */
+static void bind_mw(struct side *s, struct ibv_qp *qp, struct input *in)
+{
+	struct ibv_mw_bind bind = {
+		.bind_info = {.mr = s->mr[in_u8(in) % N_MRS],
+			.addr = (uintptr_t)memory[s - sides] + in_u8(in),
+			.length = in_u16(in),
+			.mw_access_flags = in_u8(in)},
+		.send_flags = in_u8(in)};
+
+	bind.wr_id = new_id(s);
+	if (!s->mw[0] || !bind.wr_id || ibv_bind_mw(qp, s->mw[0], &bind))
+		take_back(s, bind.wr_id);
 }
 
 /* One request by the other API. */
@@ -584,6 +687,25 @@ static bool operate(struct input *in)
 	case 22:
 		quiet_now_ns += which * NSEC_PER_MSEC;
 		break;
+	case 23:
+		make_mw(s, which % N_MWS);
+		break;
+	case 24:
+		end_mw(s, which % N_MWS);
+		break;
+	case 25:
+		if (qp)
+			bind_mw(s, qp, in);
+		break;
+	case 26:
+		connect_alike(s, in);
+		break;
+	case 27:
+		join(s, q, in_u8(in) & 7);
+		break;
+	case 28:
+		leave(s, q, in_u8(in) & 7);
+		break;
 	default: /* a poll that finds nothing makes progress */
 		poll_cq(s, c);
 		poll_cq(&sides[s == sides], c);
@@ -593,14 +715,21 @@ static bool operate(struct input *in)
 
 static void end_all(struct side *s)
 {
-	for (int i = 0; i < N_QPS; i++)
+	for (int i = 0; i < N_QPS; i++) {
+		for (int group = 0; group < 8; group++)
+			leave(s, i, group);
 		end_qp(s, i);
+	}
 	for (int i = 0; i < N_SRQS; i++)
 		end_srq(s, i);
 	for (int i = 0; i < N_CQS; i++)
 		end_cq(s, i);
-	for (int i = 0; i < N_MRS; i++)
+	for (int i = 0; i < N_MWS; i++)
+		end_mw(s, i);
+	for (int i = 0; i < N_MRS; i++) {
 		end_mr(s, i);
+		must(!s->mr[i]);
+	}
 	if (s->ah)
 		must(!ibv_destroy_ah(s->ah));
 	s->ah = NULL;

@@ -7,9 +7,9 @@
 #include "lib/util.h"
 #include "rdma/io/mem.h"
 #include "rdma/io/udp.h"
+#include "rdma/provider/provider_priv.h"
 
 /* The linker puts these in the place of those without __wrap_. */
-struct device;
 int __wrap_link_udp_open(const char *addr, struct link **out);
 int __wrap_progress_start(struct device *dev);
 void __wrap_progress_stop(struct device *dev);
@@ -29,6 +29,7 @@ int __wrap_link_udp_open(const char *addr, struct link **out)
 
 int __wrap_progress_start(struct device *dev)
 {
+	dev->wake_fd = -1; /* nobody sleeps */
 	return 0;
 }
 

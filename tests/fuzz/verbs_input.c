@@ -111,6 +111,21 @@ static int some_sges(
 	return n;
 }
 
+static void some_binding(struct input *in, const struct input_memory *mem, uint8_t pick,
+	struct ibv_send_wr *wr)
+{
+	struct ibv_mw *mw = mem->mw[pick % IN_MWS_MAX];
+
+	wr->bind_mw.mw = mw;
+	wr->bind_mw.rkey = mw ? ibv_inc_rkey(mw->rkey) : 0;
+	wr->bind_mw.bind_info = (struct ibv_mw_bind_info){
+		.mr = mem->mr[(pick >> 1) % IN_MRS_MAX],
+		.addr = (uintptr_t)mem->buf + (pick & 0x80 ? in_u16(in) : 0),
+		.length = some_length(in),
+		.mw_access_flags = pick & 0x40 ? in_u8(in) : 0xe,
+	};
+}
+
 void input_send_wr(struct input *in, const struct input_memory *mem, struct ibv_sge *sge,
 	struct ibv_send_wr *wr)
 {
@@ -124,19 +139,30 @@ void input_send_wr(struct input *in, const struct input_memory *mem, struct ibv_
 		.sg_list = sge,
 		.num_sge = some_sges(in, mem, sge),
 		.opcode =
-			(enum ibv_wr_opcode)(opcode < 0xc0 ? opcode % 7 : opcode - 0xc0),
+			(enum ibv_wr_opcode)(opcode < 0xc0 ? opcode % 10 : opcode - 0xc0),
 		.send_flags = in_u8(in),
 		.imm_data = opcode,
 	};
-	if (wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP ||
-		wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD) {
+	switch (wr->opcode) {
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
 		wr->wr.atomic.remote_addr = va;
 		wr->wr.atomic.rkey = rkey;
 		wr->wr.atomic.compare_add = in_u8(in);
 		wr->wr.atomic.swap = in_u8(in);
 		if (wr->num_sge > 0 && aim & 0x80)
 			sge[0].length = 8;
-	} else {
+		break;
+	case IBV_WR_BIND_MW:
+		some_binding(in, mem, aim, wr);
+		break;
+	case IBV_WR_LOCAL_INV:
+		wr->invalidate_rkey = mem->lkey[aim % IN_KEYS_MAX];
+		break;
+	case IBV_WR_SEND_WITH_INV:
+		wr->invalidate_rkey = rkey;
+		break;
+	default:
 		wr->wr.rdma.remote_addr = va;
 		wr->wr.rdma.rkey = rkey;
 	}

@@ -41,6 +41,8 @@ static inline uint32_t in_u32(struct input *in)
 
 #define IN_SGE_MAX  5
 #define IN_KEYS_MAX 8
+#define IN_MWS_MAX  2
+#define IN_MRS_MAX  4
 
 /* What work requests may name. */
 struct input_memory {
@@ -50,6 +52,9 @@ struct input_memory {
 	/* the peer's */
 	uint64_t remote;
 	uint32_t rkey[IN_KEYS_MAX];
+	/* to be bound; or NULL */
+	struct ibv_mw *mw[IN_MWS_MAX];
+	struct ibv_mr *mr[IN_MRS_MAX];
 };
 
 /** input_attr() - any attributes. Return: a mask
