@@ -4,7 +4,7 @@
 
 The same unmodified programs run on both ends of an Ethernet segment (wire.py): on ours
 under vrdma-run, in the guest on rxe. Then everything again with packets lost, doubled
-and swapped. In the end scapy looks at what each end has sent.
+and swapped, and with congestion marks. In the end scapy looks at what each end has sent.
 Usage: interop.py VRDMA_RUN VERBS_CHECK [PATTERN]; with PATTERN, only the tests that contain it
 """
 
@@ -35,6 +35,20 @@ MTU = 4200                 # so that rxe's path MTU is 4096; other programs take
 GUEST_MAC = "02:00:00:00:00:02"
 # rxe takes CRC-32 from the kernel's crypto API, by name: no module says it needs it.
 MODULES = "rdma_rxe,ib_uverbs,crc32_generic"
+
+# What comes from the guest is marked, and what goes there of notifications is counted
+# (the opcode lies behind the UDP header).
+MARKING = f"""
+table ip marks {{
+    counter cnps {{ }}
+    chain incoming {{ type filter hook prerouting priority 0;
+        iifname {OUR_IF} udp dport 4791 ip ecn set ce
+    }}
+    chain outgoing {{ type filter hook output priority 0;
+        oifname {OUR_IF} udp dport 4791 @th,64,8 0x81 counter name cnps
+    }}
+}}
+"""
 
 # Takes lines "ROLE COMMAND" over TCP and answers "listening" (when the command is a
 # server and waits for its client) and "exit STATUS".
@@ -67,7 +81,7 @@ def missing():
     if not os.path.exists("/dev/net/tun"):
         return "there is no /dev/net/tun"
     for program in ("qemu-system-x86_64", "busybox", "ib_send_bw",
-                    "ibv_rc_pingpong"):
+                    "ibv_rc_pingpong", "nft"):
         if not shutil.which(program):
             return f"{program} is not installed"
     if not os.path.exists(f"{ROOT}/.cache/guest/kernel/vmlinuz"):
@@ -246,6 +260,21 @@ class Suite:
                 self.report(f"mischief to packets of {sender}",
                             f"no {silent}" if silent else None)
 
+    def congested(self):
+        """All that rxe sends comes marked. It knows nothing of the notifications that it
+        gets, and must not mind."""
+        net.run("nft", MARKING)
+        self.both(f"{self.check} -g {{gid}}", ", marked")
+        for verb in ("send", "write", "read"):
+            self.both(f"ib_{verb}_bw {self.options(verb)} -n 50 -s 65536", ", marked")
+        counted = subprocess.run(["nft", "list", "counter", "ip", "marks", "cnps"],
+                                 capture_output=True, text=True, check=True).stdout
+        print(" ".join(counted.split()))
+        if not self.pattern:
+            self.report("notifications sent",
+                        "none" if "packets 0 " in counted else None)
+        net.run("nft", "delete", "table", "ip", "marks")
+
 
 def judge(frames):
     """What is wrong with the frames' ICRC, as scapy computes it; None if nothing."""
@@ -289,6 +318,7 @@ def main():
                           os.path.abspath(sys.argv[2]), pattern)
             suite.lossless()
             suite.over_ipv6()
+            suite.congested()
             suite.lossy()
         finally:
             guest.close()
