@@ -7,20 +7,52 @@
 
 #include "lib/util.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* At most one per queue pair in this time, as NICs do. */
 #define INTERVAL_NS (50 * NSEC_PER_USEC)
 
+static struct throttle *throttle_get(struct qp *qp)
+{
+	struct throttle *t = qp->throttle;
+
+	if (t)
+		return t;
+	t = calloc(1, sizeof(*t));
+	if (!t) {
+		qp->engine->stats.cnps_no_memory++;
+		return NULL;
+	}
+	t->qp = qp;
+	dcqcn_reset(&t->dcqcn, qp->engine->line_rate);
+	qp->throttle = t;
+	return t;
+}
+
+void cnp_reset(struct qp *qp)
+{
+	if (!qp->throttle)
+		return;
+	timer_remove(&qp->engine->gates, &qp->throttle->gate);
+	free(qp->throttle);
+	qp->throttle = NULL;
+}
+
 void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx,
 	uint64_t now_ns)
 {
-	struct cnp *cnp = &qp->cnp;
+	struct throttle *throttle;
+	struct cnp *cnp;
 
 	qp->engine->stats.rx_ecn_marked++;
 	/* Slowing down who sends ACKs only would not help. */
 	if (!(wire_opcodes[pkt->opcode].flags & WIRE_HAS_PAYLOAD))
 		return;
+	throttle = throttle_get(qp);
+	if (!throttle)
+		return;
+	cnp = &throttle->cnp;
 	if (cnp->is_due || now_ns < cnp->next_ns)
 		return;
 	cnp->is_due = true;
@@ -36,14 +68,16 @@ bool cnp_output(struct qp *qp, struct link_burst *burst)
 		.opcode = WIRE_OPCODE_CNP,
 		.becn = true,
 		.pkey = WIRE_PKEY_DEFAULT,
-		.dest_qpn = qp->cnp.qpn,
 	};
+	struct cnp *cnp;
 
-	if (!qp->cnp.is_due)
+	if (!qp->throttle || !qp->throttle->cnp.is_due)
 		return true;
-	if (!engine_emit(qp, burst, &pkt, qp->cnp.gid))
+	cnp = &qp->throttle->cnp;
+	pkt.dest_qpn = cnp->qpn;
+	if (!engine_emit(qp, burst, &pkt, cnp->gid))
 		return false;
-	qp->cnp.is_due = false;
+	cnp->is_due = false;
 	qp->engine->stats.tx_cnps++;
 	return true;
 }
@@ -51,8 +85,9 @@ bool cnp_output(struct qp *qp, struct link_burst *burst)
 void cnp_input(struct qp *qp, uint64_t now_ns)
 {
 	struct engine_stats *stats = &qp->engine->stats;
+	struct throttle *throttle = throttle_get(qp);
 
 	stats->rx_cnps++;
-	if (dcqcn_notified(&qp->dcqcn, now_ns, qp->rtt.mean_ns))
+	if (throttle && dcqcn_notified(&throttle->dcqcn, now_ns, qp->rtt.mean_ns))
 		stats->rate_cuts++;
 }

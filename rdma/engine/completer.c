@@ -116,7 +116,7 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	}
 	rtt_acked(&qp->rtt, psn, now_ns);
 
-	congestion_acked(&qp->congestion, psn, (uint32_t)n, !qp->dcqcn.rate);
+	congestion_acked(&qp->congestion, psn, (uint32_t)n, !qp_is_limited(qp));
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
 	req->rnr_wait = false;

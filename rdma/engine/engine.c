@@ -75,11 +75,12 @@ void engine_arm(struct qp *qp, uint64_t due_ns)
 
 bool engine_pace(struct qp *qp, uint64_t now_ns)
 {
-	uint64_t gate_ns = dcqcn_gate(&qp->dcqcn, now_ns);
+	struct throttle *t = qp->throttle;
+	uint64_t gate_ns = t ? dcqcn_gate(&t->dcqcn, now_ns) : 0;
 
 	if (likely(!gate_ns))
 		return false;
-	timer_set(&qp->engine->gates, &qp->gate, gate_ns);
+	timer_set(&qp->engine->gates, &t->gate, gate_ns);
 	return true;
 }
 
@@ -101,7 +102,7 @@ void engine_expire(struct engine *e, uint64_t now_ns)
 	while ((t = timers_take(&e->timers, now_ns)))
 		requester_timeout(container_of(t, struct qp, req.timer), now_ns);
 	while ((t = timers_take(&e->gates, now_ns)))
-		engine_schedule(container_of(t, struct qp, gate));
+		engine_schedule(container_of(t, struct throttle, gate)->qp);
 }
 
 static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)
@@ -201,7 +202,8 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	tx->sport_hash = qp->sport_hash;
 	tx->payload_len = pkt->payload_len;
 	memcpy(tx->dgid, dgid, sizeof(tx->dgid));
-	dcqcn_sent(&qp->dcqcn, tx->hdr_len + tx->payload_len);
+	if (qp->throttle)
+		dcqcn_sent(&qp->throttle->dcqcn, tx->hdr_len + tx->payload_len);
 	return tx;
 }
 

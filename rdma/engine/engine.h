@@ -88,6 +88,7 @@
 	X(tx_cnps)             \
 	X(rx_cnps)             \
 	X(rate_cuts)           \
+	X(cnps_no_memory)      \
 	X(rx_drop_stale_ack)   \
 	X(cq_overruns)         \
 	X(qp_errors)

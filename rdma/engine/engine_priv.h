@@ -89,23 +89,22 @@ struct requester {
 	uint32_t next_psn;
 	uint32_t una_psn;
 	uint32_t snd_max;
-	struct asked *asked; /* NULL until a READ or atomic is posted */
+	uint32_t unrequested; /* packets since the last AckReq */
+	struct asked *asked;  /* NULL until a READ or atomic is posted */
 
 	/* UC and UD: the burst that the last packet went into; what is in it completes
 	 * once it is sent, as only then its memory is free again */
 	uint64_t last_burst;
 
-	uint32_t unrequested; /* packets since the last AckReq */
-
-	bool in_repair; /* the answer to repair_psn was lost and asked for again */
-	uint32_t repair_psn;
-	bool tell_drained; /* SQD was asked to raise an event when all is acknowledged */
-	uint8_t n_hasty;   /* times that it was sent again since timeout_ns was set */
 	uint64_t timeout_ns; /* of what was configured */
 	uint64_t rewound_ns; /* a loss was told, and sending began anew */
-	bool rnr_wait;	     /* silent until the timer goes off */
+	uint32_t repair_psn; /* see in_repair */
+	uint8_t n_hasty;     /* times that it was sent again since timeout_ns was set */
 	uint8_t retry_left;
 	uint8_t rnr_left;
+	bool in_repair;	    /* the answer to repair_psn was lost and asked for again */
+	bool tell_drained;  /* SQD was asked to raise an event when all is acknowledged */
+	bool rnr_wait;	    /* silent until the timer goes off */
 	struct timer timer; /* of an ACK, or of rnr_wait */
 };
 
@@ -138,19 +137,18 @@ struct responder {
 	uint32_t msn;
 	/* the message that has begun and not ended: its WIRE_IS_ class, or 0 */
 	uint32_t in_message;
-	bool have_wqe;	      /* wqe holds a buffer taken from rq */
+	bool have_wqe;	  /* wqe holds a buffer taken from rq */
+	uint8_t sl;	  /* of a datagram's completion, see unreliable.c */
+	bool ack_pending; /* an answer is due: syndrome */
+	bool nak_sent;	  /* one NAK until epsn arrives */
+	uint8_t syndrome;
 	struct rq_wqe *wqe;   /* lies behind the queue pair */
 	struct sge_cursor at; /* in wqe's pieces */
 	uint64_t received;    /* bytes of the message so far */
-	uint8_t sl;	      /* of a datagram's completion, see unreliable.c */
 	uint64_t write_va;
 	uint32_t write_rkey;
 	uint32_t write_len;
 	struct fetches *fetches; /* or NULL */
-	/* what is to be answered */
-	bool ack_pending;
-	bool nak_sent; /* one NAK until epsn arrives */
-	uint8_t syndrome;
 };
 
 /* What qp_modify() was given of struct ibv_qp_attr, which has twice its size. */
@@ -178,6 +176,14 @@ struct cnp {
 	uint8_t gid[16];
 };
 
+/* Congestion as told, from the first packet that is marked or notifies on (cnp.c). */
+struct throttle {
+	struct qp *qp;
+	struct dcqcn dcqcn;
+	struct timer gate; /* to be scheduled when its rate allows it to send */
+	struct cnp cnp;
+};
+
 /* In the order of what a packet touches; what none does is at the end. */
 struct qp {
 	uint32_t qpn; /* first, as idtable.h wants it */
@@ -194,12 +200,10 @@ struct qp {
 	struct congestion congestion;
 	struct rtt rtt;
 	struct responder resp;
-	struct dcqcn dcqcn;
+	struct throttle *throttle; /* or NULL */
 	struct qp_config config;
 	struct mw_list windows; /* of type 2, bound through it */
 	uint32_t n_groups;	/* that it is attached to */
-	struct cnp cnp;
-	struct timer gate; /* to be scheduled when its rate allows it to send */
 };
 
 TAILQ_HEAD(qp_list, qp);
@@ -225,6 +229,12 @@ struct engine {
 	struct mcast_groups groups;
 	struct engine_stats stats;
 };
+
+/* Does a rate hold, see dcqcn.h? */
+static inline bool qp_is_limited(const struct qp *qp)
+{
+	return qp->throttle && qp->throttle->dcqcn.rate;
+}
 
 /* engine.c */
 /* A packet for @qp: take it, or drop and count it. */
@@ -351,6 +361,8 @@ void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_
 /* Return: false if @burst had no room for the notification that is due */
 bool cnp_output(struct qp *qp, struct link_burst *burst);
 void cnp_input(struct qp *qp, uint64_t now_ns);
+/* Nothing is known of the path. */
+void cnp_reset(struct qp *qp);
 
 /* unreliable.c */
 void unreliable_input(

@@ -539,7 +539,8 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 		if (in_flight >= qp->congestion.cwnd || engine_pace(qp, now_ns))
 			return false;
 		pauses = in_flight + 1 >= qp->congestion.cwnd ||
-			 dcqcn_is_last(&qp->dcqcn, qp->mtu, now_ns);
+			 (qp->throttle &&
+				 dcqcn_is_last(&qp->throttle->dcqcn, qp->mtu, now_ns));
 		snd_max = req->snd_max;
 		rc = emit_request(qp, burst, pauses);
 		if (rc == -ENOBUFS)
