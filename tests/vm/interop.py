@@ -5,7 +5,9 @@
 The same unmodified programs run on both ends of an Ethernet segment (wire.py): on ours
 under vrdma-run, in the guest on rxe. Then everything again with packets lost, doubled
 and swapped, and with congestion marks. In the end scapy looks at what each end has sent.
-Usage: interop.py VRDMA_RUN VERBS_CHECK [PATTERN]; with PATTERN, only the tests that contain it
+Usage: interop.py [-a] VRDMA_RUN VERBS_CHECK WINDOW_CHECK DATAGRAM_CHECK [PATTERN]
+With -a, messages of all sizes up to 8 MiB and nothing else, which takes minutes in an
+emulated guest. With PATTERN, only the tests that contain it.
 """
 
 import os
@@ -25,7 +27,8 @@ import roce  # noqa: E402
 from wire import Wire  # noqa: E402
 
 SKIPPED = 77
-PATIENCE = 60            # seconds for one program; never reached
+# seconds for one program; never reached
+PATIENCE = 300 if "-a" in sys.argv else 60
 OUR_IF, GUEST_IF = "ours0", "guest0"
 OUR_ADDR, GUEST_ADDR = "192.0.2.1", "192.0.2.2"
 OUR_ADDR6, GUEST_ADDR6 = "2001:db8::1", "2001:db8::2"
@@ -167,12 +170,12 @@ class Ours:
 
 
 class Suite:
-    def __init__(self, ours, ours6, guest, wire, check, pattern):
+    def __init__(self, ours, ours6, guest, wire, checks, pattern):
         self.ours = ours
         self.ours6 = ours6
         self.guest = guest
         self.wire = wire
-        self.check = check
+        self.verbs_check, self.window_check, self.datagram_check = checks
         self.pattern = pattern
         self.n = self.failed = 0
 
@@ -235,12 +238,26 @@ class Suite:
         self.both("ib_send_bw -F -x {gid} -n 50 -c UD -s 1024")
         for test in "ib_send_lat", "ib_write_lat":
             self.both(f"{test} -F -x {{gid}} -n 50")
-        self.both(f"{self.check} -g {{gid}} -e")
+        self.both(f"{self.verbs_check} -g {{gid}} -e")
+        self.both(f"{self.window_check} -g {{gid}} -e")
+        for kind in "uc", "ud", "group":
+            self.both(f"{self.datagram_check} -g {{gid}} -t {kind}")
+
+    def many(self):
+        """Several queue pairs, and a shared receive queue. An emulated guest may have
+        16 queue pairs' packets wait for longer than ACKs usually take: -u says 1 s."""
+        self.both("ibv_srq_pingpong -g {gid} -n 100 -q 4")
+        for verb in ("send", "write", "read"):
+            self.both(f"ib_{verb}_bw {self.options(verb)} -n 50 -s 4096 -q 16 -u 18")
+
+    def all_sizes(self):
+        for verb in ("send", "write", "read"):
+            self.both(f"ib_{verb}_bw {self.options(verb)} -n 5 -a")
 
     def over_ipv6(self):
         """There our device judges the ICRC of what it receives, too. The programs meet
         over IPv4."""
-        self.both(f"{self.check} -g {{gid}} -e", ", IPv6", ipv6=True)
+        self.both(f"{self.verbs_check} -g {{gid}} -e", ", IPv6", ipv6=True)
         self.both("ibv_ud_pingpong -g {gid} -n 100", ", IPv6", ipv6=True)
         self.both("ib_send_bw -F -x {gid} -n 50 -s 65536", ", IPv6", ipv6=True)
 
@@ -249,7 +266,8 @@ class Suite:
         last ACK is lost, nobody is there to answer the repetition."""
         mischief = {"drop": 0.02, "double": 0.01, "swap": 0.01}
         self.wire.set_mischief(mischief)
-        self.both(f"{self.check} -g {{gid}}", ", lossy")
+        self.both(f"{self.verbs_check} -g {{gid}}", ", lossy")
+        self.both(f"{self.window_check} -g {{gid}}", ", lossy")
         for verb in ("send", "write", "read"):
             self.both(f"ib_{verb}_bw {self.options(verb)} -n 20 -s 65536", ", lossy")
         self.both(f"ib_atomic_bw {self.options('atomic')} -n 200", ", lossy")
@@ -264,7 +282,7 @@ class Suite:
         """All that rxe sends comes marked. It knows nothing of the notifications that it
         gets, and must not mind."""
         net.run("nft", MARKING)
-        self.both(f"{self.check} -g {{gid}}", ", marked")
+        self.both(f"{self.verbs_check} -g {{gid}}", ", marked")
         for verb in ("send", "write", "read"):
             self.both(f"ib_{verb}_bw {self.options(verb)} -n 50 -s 65536", ", marked")
         counted = subprocess.run(["nft", "list", "counter", "ip", "marks", "cnps"],
@@ -307,19 +325,27 @@ def main():
         return SKIPPED
     net.enter()
     segment()
-    pattern = sys.argv[3] if len(sys.argv) > 3 else ""
+    args = sys.argv[1:]
+    all_sizes = args[0] == "-a"
+    vrdma_run, *programs = args[1:] if all_sizes else args
+    checks = [os.path.abspath(program) for program in programs[:3]]
+    pattern = programs[3] if len(programs) > 3 else ""
     with tempfile.TemporaryDirectory(prefix="vrdma-interop-") as folder:
         os.mkdir(f"{folder}/kept")
         wire = Wire(OUR_IF, GUEST_IF, f"{folder}/kept")
         guest = Guest(folder)
         try:
-            suite = Suite(Ours(sys.argv[1], OUR_ADDR, folder),
-                          Ours(sys.argv[1], OUR_ADDR6, folder), guest, wire,
-                          os.path.abspath(sys.argv[2]), pattern)
-            suite.lossless()
-            suite.over_ipv6()
-            suite.congested()
-            suite.lossy()
+            suite = Suite(Ours(vrdma_run, OUR_ADDR, folder),
+                          Ours(vrdma_run, OUR_ADDR6, folder), guest, wire, checks,
+                          pattern)
+            if all_sizes:
+                suite.all_sizes()
+            else:
+                suite.lossless()
+                suite.many()
+                suite.over_ipv6()
+                suite.congested()
+                suite.lossy()
         finally:
             guest.close()
         for sender, kept in wire.close().items():
