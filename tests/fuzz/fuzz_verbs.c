@@ -53,7 +53,8 @@ struct side {
 	struct ibv_srq *srq[N_SRQS];
 	struct ibv_qp *qp[N_QPS];
 	bool qp_is_ex[N_QPS];
-	uint8_t groups[N_QPS]; /* that the queue pair is attached to, bit by bit */
+	bool qp_is_near[N_QPS]; /* its peer is on the same device */
+	uint8_t groups[N_QPS];	/* that the queue pair is attached to, bit by bit */
 	struct ibv_mr *mr[N_MRS];
 	struct ibv_mw *mw[N_MWS];
 	struct ibv_ah *ah;
@@ -320,15 +321,14 @@ static void end_qp(struct side *s, int i)
 static uint64_t all_ops(enum ibv_qp_type type)
 {
 	const uint64_t ud = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM;
-	const uint64_t uc =
-		ud | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM;
+	const uint64_t uc = ud | IBV_QP_EX_WITH_RDMA_WRITE |
+			    IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM | IBV_QP_EX_WITH_BIND_MW |
+			    IBV_QP_EX_WITH_LOCAL_INV;
+	const uint64_t rc =
+		uc | IBV_QP_EX_WITH_RDMA_READ | IBV_QP_EX_WITH_ATOMIC_CMP_AND_SWP |
+		IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD | IBV_QP_EX_WITH_SEND_WITH_INV;
 
-	if (type == IBV_QPT_UD)
-		return ud;
-	return type == IBV_QPT_UC ? uc
-				  : uc | IBV_QP_EX_WITH_RDMA_READ |
-					    IBV_QP_EX_WITH_ATOMIC_CMP_AND_SWP |
-					    IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD;
+	return type == IBV_QPT_UD ? ud : type == IBV_QPT_UC ? uc : rc;
 }
 
 static void make_qp(struct side *s, int i, struct input *in)
@@ -386,6 +386,7 @@ static void connect_both(struct input *in)
 	int slot[2] = {in_u8(in) % N_QPS, in_u8(in) % N_QPS};
 
 	for (int k = 0; k < 2; k++) {
+		sides[k].qp_is_near[slot[k]] = false;
 		connect_one(&sides[!k], sides[k].qp[slot[k]], sides[!k].qp[slot[!k]], in);
 	}
 }
@@ -393,10 +394,11 @@ static void connect_both(struct input *in)
 /* Two of one device, or one with itself. */
 static void connect_alike(struct side *s, struct input *in)
 {
-	struct ibv_qp *a = s->qp[in_u8(in) % N_QPS], *b = s->qp[in_u8(in) % N_QPS];
+	int a = in_u8(in) % N_QPS, b = in_u8(in) % N_QPS;
 
-	connect_one(s, a, b, in);
-	connect_one(s, b, a, in);
+	connect_one(s, s->qp[a], s->qp[b], in);
+	connect_one(s, s->qp[b], s->qp[a], in);
+	s->qp_is_near[a] = s->qp_is_near[b] = true;
 }
 
 static void join(struct side *s, int i, int group)
@@ -450,16 +452,15 @@ static uint32_t key_of(const struct side *s, int i)
 	return s->mr[i] ? s->mr[i]->rkey : 1;
 }
 
-static struct input_memory memory_of(const struct side *s)
+/* @far: where requests go */
+static struct input_memory memory_of(const struct side *s, const struct side *far)
 {
 	struct input_memory mem = {.buf = memory[s - sides],
 		.size = MEMORY,
-		.remote = (uintptr_t)memory[s == sides]};
-	const struct side *other = &sides[s == sides];
-
+		.remote = (uintptr_t)memory[far - sides]};
 	for (int i = 0; i < IN_KEYS_MAX; i++) {
 		mem.lkey[i] = key_of(s, i);
-		mem.rkey[i] = key_of(other, i);
+		mem.rkey[i] = key_of(far, i);
 	}
 	memcpy(mem.mr, s->mr, sizeof(mem.mr));
 	memcpy(mem.mw, s->mw, sizeof(mem.mw));
@@ -483,18 +484,18 @@ static void take_back(struct side *s, uint64_t id)
 }
 
 /* Return: a list of one to N_LIST, or NULL if there were too many in all */
-static struct ibv_send_wr *make_list(struct side *s, struct ibv_qp *qp, struct input *in,
+static struct ibv_send_wr *make_list(struct side *s, int q, struct input *in,
 	struct ibv_send_wr wr[N_LIST], struct ibv_sge sge[N_LIST][IN_SGE_MAX])
 {
-	struct input_memory mem = memory_of(s);
+	const struct side *far = s->qp_is_near[q] ? s : &sides[s == sides];
+	struct input_memory mem = memory_of(s, far);
 	int n = in_u8(in) % N_LIST + 1;
 
 	for (int i = 0; i < n; i++) {
 		input_send_wr(in, &mem, sge[i], &wr[i]);
-		if (qp->qp_type == IBV_QPT_UD && wr[i].opcode != IBV_WR_BIND_MW) {
+		if (s->qp[q]->qp_type == IBV_QPT_UD && wr[i].opcode != IBV_WR_BIND_MW) {
 			wr[i].wr.ud.ah = s->ah;
-			wr[i].wr.ud.remote_qpn =
-				qpn_of(sides[s == sides].qp[in_u8(in) % N_QPS]);
+			wr[i].wr.ud.remote_qpn = qpn_of(far->qp[in_u8(in) % N_QPS]);
 			wr[i].wr.ud.remote_qkey = 1;
 		}
 		wr[i].next = i + 1 < n ? &wr[i + 1] : NULL;
@@ -505,14 +506,14 @@ static struct ibv_send_wr *make_list(struct side *s, struct ibv_qp *qp, struct i
 	return wr;
 }
 
-static void post_send(struct side *s, struct ibv_qp *qp, struct input *in)
+static void post_send(struct side *s, int q, struct input *in)
 {
 	struct ibv_send_wr wr[N_LIST], *bad = NULL;
 	struct ibv_sge sge[N_LIST][IN_SGE_MAX];
 
-	if (!make_list(s, qp, in, wr, sge))
+	if (!make_list(s, q, in, wr, sge))
 		return;
-	if (ibv_post_send(qp, wr, &bad)) {
+	if (ibv_post_send(s->qp[q], wr, &bad)) {
 		must(bad >= wr && bad < wr + N_LIST);
 		take_back(s, bad->wr_id);
 	}
@@ -537,27 +538,50 @@ static void bind_mw(struct side *s, struct ibv_qp *qp, struct input *in)
 		take_back(s, bind.wr_id);
 }
 
-/* One request by the other API. */
-static void stage_one(struct ibv_qp_ex *qpx, const struct ibv_send_wr *wr, bool is_ud)
+/* Begin a request by the other API. Those that the type of queue pair does not have are
+ * SENDs. Return: whether it has data
+ */
+static bool stage(struct ibv_qp_ex *qpx, const struct ibv_send_wr *wr)
 {
 	uint32_t rkey = wr->wr.rdma.rkey;
 	uint64_t va = wr->wr.rdma.remote_addr;
 
-	qpx->wr_id = wr->wr_id;
-	qpx->wr_flags = wr->send_flags;
-	if (wr->opcode == IBV_WR_SEND_WITH_IMM || is_ud)
+	if (wr->opcode == IBV_WR_SEND_WITH_IMM) {
 		ibv_wr_send_imm(qpx, wr->imm_data);
-	else if (wr->opcode == IBV_WR_RDMA_WRITE)
+	} else if (wr->opcode == IBV_WR_RDMA_WRITE && qpx->wr_rdma_write) {
 		ibv_wr_rdma_write(qpx, rkey, va);
-	else if (wr->opcode == IBV_WR_RDMA_WRITE_WITH_IMM)
+	} else if (wr->opcode == IBV_WR_RDMA_WRITE_WITH_IMM && qpx->wr_rdma_write_imm) {
 		ibv_wr_rdma_write_imm(qpx, rkey, va, wr->imm_data);
-	else if (wr->opcode == IBV_WR_RDMA_READ && qpx->wr_rdma_read)
+	} else if (wr->opcode == IBV_WR_RDMA_READ && qpx->wr_rdma_read) {
 		ibv_wr_rdma_read(qpx, rkey, va);
-	else if (wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD && qpx->wr_atomic_fetch_add)
+	} else if (wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD &&
+		   qpx->wr_atomic_fetch_add) {
 		ibv_wr_atomic_fetch_add(
 			qpx, wr->wr.atomic.rkey, wr->wr.atomic.remote_addr, 1);
-	else
+	} else if (wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP && qpx->wr_atomic_cmp_swp) {
+		ibv_wr_atomic_cmp_swp(
+			qpx, wr->wr.atomic.rkey, wr->wr.atomic.remote_addr, 0, 1);
+	} else if (wr->opcode == IBV_WR_SEND_WITH_INV && qpx->wr_send_inv) {
+		ibv_wr_send_inv(qpx, wr->invalidate_rkey);
+	} else if (wr->opcode == IBV_WR_LOCAL_INV && qpx->wr_local_inv) {
+		ibv_wr_local_inv(qpx, wr->invalidate_rkey);
+		return false;
+	} else if (wr->opcode == IBV_WR_BIND_MW && qpx->wr_bind_mw) {
+		ibv_wr_bind_mw(
+			qpx, wr->bind_mw.mw, wr->bind_mw.rkey, &wr->bind_mw.bind_info);
+		return false;
+	} else {
 		ibv_wr_send(qpx);
+	}
+	return true;
+}
+
+static void stage_one(struct ibv_qp_ex *qpx, const struct ibv_send_wr *wr, bool is_ud)
+{
+	qpx->wr_id = wr->wr_id;
+	qpx->wr_flags = wr->send_flags;
+	if (!stage(qpx, wr))
+		return;
 	if (is_ud)
 		ibv_wr_set_ud_addr(
 			qpx, wr->wr.ud.ah, wr->wr.ud.remote_qpn, wr->wr.ud.remote_qkey);
@@ -569,18 +593,18 @@ static void stage_one(struct ibv_qp_ex *qpx, const struct ibv_send_wr *wr, bool 
 }
 
 /* All of a list or none. */
-static void post_ex(struct side *s, struct ibv_qp *qp, struct input *in)
+static void post_ex(struct side *s, int q, struct input *in)
 {
-	struct ibv_qp_ex *qpx = ibv_qp_to_qp_ex(qp);
+	struct ibv_qp_ex *qpx = ibv_qp_to_qp_ex(s->qp[q]);
 	struct ibv_sge sge[N_LIST][IN_SGE_MAX];
 	struct ibv_send_wr wr[N_LIST], *at;
 	bool abort_it = in_u8(in) & 1;
 
-	if (!make_list(s, qp, in, wr, sge))
+	if (!make_list(s, q, in, wr, sge))
 		return;
 	ibv_wr_start(qpx);
 	for (at = wr; at; at = at->next)
-		stage_one(qpx, at, qp->qp_type == IBV_QPT_UD);
+		stage_one(qpx, at, s->qp[q]->qp_type == IBV_QPT_UD);
 	if (abort_it) {
 		ibv_wr_abort(qpx);
 		take_back(s, wr->wr_id);
@@ -592,7 +616,7 @@ static void post_ex(struct side *s, struct ibv_qp *qp, struct input *in)
 static void post_recv(
 	struct side *s, struct ibv_qp *qp, struct ibv_srq *srq, struct input *in)
 {
-	struct input_memory mem = memory_of(s);
+	struct input_memory mem = memory_of(s, s);
 	struct ibv_sge sge[IN_SGE_MAX];
 	struct ibv_recv_wr wr, *bad;
 
@@ -651,11 +675,11 @@ static bool operate(struct input *in)
 	case 10:
 	case 11:
 		if (qp)
-			post_send(s, qp, in);
+			post_send(s, q, in);
 		break;
 	case 12:
 		if (qp && s->qp_is_ex[q])
-			post_ex(s, qp, in);
+			post_ex(s, q, in);
 		break;
 	case 13:
 		post_recv(s, qp, NULL, in);
