@@ -150,6 +150,17 @@ class FromScapy(unittest.TestCase):
             self.assertEqual({src for src, _, _ in found}, {source})
             self.assertEqual(stats["rx_bad_icrc"], 0)
 
+    def test_marks_of_a_run(self):
+        """The kernel puts packets of one size together (GRO), but none with different
+        marks: each keeps its own."""
+        net.run("ethtool", "-K", "v0", "gro", "on")
+        for version in 4, 6:
+            marks = [2] * 7 + [3] * 5 + [2] * 3 + [0, 3] * 3 + [1] * 4
+            ips = [self.sample(version, packet(self.rng, 1000, i)[1], ecn=mark)
+                   for i, mark in enumerate(marks)]
+            found, _ = self.receive(version, ips, len(ips))
+            self.assertEqual([ecn for _, ecn, _ in found], marks)
+
     def test_no_udp_checksum(self):
         """RoCE NICs leave the UDP checksum out, over IPv6 too."""
         for version in 4, 6:
