@@ -105,7 +105,7 @@ class PeerPort:
         """The bytes of the next IP packet that comes in; TimeoutError if none does."""
         while True:
             frame, where = self.sock.recvfrom(65536)
-            if where[2] == socket.PACKET_HOST:
+            if where[2] in (socket.PACKET_HOST, socket.PACKET_MULTICAST):
                 return frame[14:]
 
     def close(self):

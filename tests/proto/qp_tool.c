@@ -8,10 +8,15 @@
  *
  *   connect DGID DQPN RQ_PSN SQ_PSN TIMEOUT RETRY RNR_RETRY
  *       to RTS; path MTU 1024. A ud queue pair sends to DGID and DQPN with QKEY.
+ *   join GID, leave GID
+ *       attach the queue pair to a multicast group, or detach it
+ *   window TYPE OFFSET LEN ACCESS
+ *       make a memory window and bind it; answers "window RKEY"
  *   recv WR_ID OFFSET LEN
  *       post a receive buffer
  *   post OPCODE WR_ID OFFSET LEN FLAGS IMM VA RKEY ADD SWAP
- *       opcode as enum ibv_wr_opcode; ADD and SWAP are an atomic's
+ *       opcode as enum ibv_wr_opcode; ADD and SWAP are an atomic's; RKEY also what a
+ *       SEND or a local operation invalidates
  *   poll N TIMEOUT_MS
  *       answers "WR_ID STATUS OPCODE LEN FLAGS IMM SRC_QP" for each completion, and
  *       "end" after N, or when there were not N in that time
@@ -43,7 +48,8 @@
 #define DEPTH	      64
 #define QKEY	      0x11223344
 #define MIN_RNR_TIMER 14 /* 0.96 ms */
-#define FETCHES	      4	 /* READs and atomics under way */
+#define WINDOWS	      8
+#define FETCHES	      4 /* READs and atomics under way */
 #define ACCESS                                                                       \
 	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
 		IBV_ACCESS_REMOTE_ATOMIC)
@@ -56,6 +62,8 @@ struct tool {
 	struct ibv_cq *cq;
 	struct ibv_mr *mr;
 	struct ibv_qp *qp;
+	struct ibv_mw *mw[WINDOWS];
+	int n_mws;
 	/* a ud queue pair's peer */
 	struct ibv_ah *ah;
 	uint32_t peer_qpn;
@@ -103,7 +111,7 @@ static void tool_open(struct tool *t, const char *addr, enum ibv_qp_type type)
 	must(t->pd, "ibv_alloc_pd");
 	t->cq = ibv_create_cq(t->ctx, 4 * DEPTH, NULL, NULL, 0);
 	must(t->cq, "ibv_create_cq");
-	t->mr = ibv_reg_mr(t->pd, memory, sizeof(memory), ACCESS);
+	t->mr = ibv_reg_mr(t->pd, memory, sizeof(memory), ACCESS | IBV_ACCESS_MW_BIND);
 	must(t->mr, "ibv_reg_mr");
 	init.send_cq = t->cq;
 	init.recv_cq = t->cq;
@@ -118,6 +126,8 @@ static void tool_close(struct tool *t)
 	ibv_destroy_qp(t->qp);
 	if (t->ah)
 		ibv_destroy_ah(t->ah);
+	while (t->n_mws)
+		ibv_dealloc_mw(t->mw[--t->n_mws]);
 	ibv_dereg_mr(t->mr);
 	ibv_destroy_cq(t->cq);
 	ibv_dealloc_pd(t->pd);
@@ -170,6 +180,57 @@ static void do_connect(struct tool *t, const char *args)
 	answer(rc);
 }
 
+static void do_group(struct tool *t, const char *args,
+	int (*change)(struct ibv_qp *qp, const union ibv_gid *gid, uint16_t lid))
+{
+	union ibv_gid gid;
+	char text[64];
+
+	if (sscanf(args, "%63s", text) != 1 || inet_pton(AF_INET6, text, gid.raw) != 1)
+		exit(2);
+	answer(change(t->qp, &gid, 0));
+}
+
+static int bind_window(struct tool *t, struct ibv_mw *mw, struct ibv_mw_bind_info *info)
+{
+	struct ibv_mw_bind bind = {.bind_info = *info, .send_flags = IBV_SEND_SIGNALED};
+	struct ibv_send_wr wr = {
+		.opcode = IBV_WR_BIND_MW, .send_flags = IBV_SEND_SIGNALED};
+	struct ibv_send_wr *bad;
+
+	if (mw->type == IBV_MW_TYPE_1)
+		return ibv_bind_mw(t->qp, mw, &bind);
+	wr.bind_mw.mw = mw;
+	wr.bind_mw.rkey = ibv_inc_rkey(mw->rkey);
+	wr.bind_mw.bind_info = *info;
+	return ibv_post_send(t->qp, &wr, &bad);
+}
+
+static void do_window(struct tool *t, const char *args)
+{
+	struct ibv_mw_bind_info info = {.mr = t->mr};
+	struct ibv_mw *mw;
+	struct ibv_wc wc;
+	int type, rc;
+
+	if (sscanf(args, "%d %" SCNu64 " %" SCNu64 " %u", &type, &info.addr, &info.length,
+		    &info.mw_access_flags) != 4 ||
+		t->n_mws == WINDOWS)
+		exit(2);
+	info.addr += (uintptr_t)memory;
+	mw = ibv_alloc_mw(t->pd, (enum ibv_mw_type)type);
+	must(mw, "ibv_alloc_mw");
+	t->mw[t->n_mws++] = mw;
+	rc = bind_window(t, mw, &info);
+	while (!rc && !ibv_poll_cq(t->cq, 1, &wc)) {
+		/* nothing else is under way */
+	}
+	if (rc || wc.status)
+		printf("error %d %d\n", rc, rc ? 0 : wc.status);
+	else
+		printf("window %u\n", mw->rkey);
+}
+
 static void do_recv(struct tool *t, const char *args)
 {
 	struct ibv_sge sge = {.lkey = t->mr->lkey};
@@ -206,6 +267,8 @@ static void do_post(struct tool *t, const char *args)
 		wr.wr.ud.ah = t->ah;
 		wr.wr.ud.remote_qpn = t->peer_qpn;
 		wr.wr.ud.remote_qkey = QKEY;
+	} else if (opcode == IBV_WR_SEND_WITH_INV || opcode == IBV_WR_LOCAL_INV) {
+		wr.invalidate_rkey = rkey;
 	} else {
 		wr.wr.rdma.remote_addr = va;
 		wr.wr.rdma.rkey = rkey;
@@ -299,6 +362,12 @@ static bool dispatch(struct tool *t, const char *command, const char *args)
 {
 	if (!strcmp(command, "connect"))
 		do_connect(t, args);
+	else if (!strcmp(command, "join"))
+		do_group(t, args, ibv_attach_mcast);
+	else if (!strcmp(command, "leave"))
+		do_group(t, args, ibv_detach_mcast);
+	else if (!strcmp(command, "window"))
+		do_window(t, args);
 	else if (!strcmp(command, "recv"))
 		do_recv(t, args);
 	else if (!strcmp(command, "post"))

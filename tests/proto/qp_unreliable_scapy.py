@@ -117,6 +117,64 @@ class Datagram(qp_peer.Peer):
             self.judge_grh(got[:GRH_SIZE], size)
             self.assertEqual(got[GRH_SIZE:], payload)
 
+    # Groups.
+
+    def group(self):
+        return "239.1.2.3" if self.version == 4 else "ff15::1:2:3"
+
+    def group_gid(self):
+        return ("::ffff:" if self.version == 4 else "") + self.group()
+
+    def send_to_group(self, payload, dest_qpn=0xffffff):
+        packet = roce.transport(UD + SEND_ONLY, {
+            "psn": 0, "dest_qpn": dest_qpn, "pkey": 0xffff, "qkey": QKEY,
+            "src_qpn": 0xabcdef}, payload)
+        packet[BTH].icrc = 0
+        self.port.transmit(roce.datagram(self.addr[1], self.group(), bytes(packet)[:-4]))
+
+    def test_from_group(self):
+        """Only while the queue pair is attached, and not to its own number."""
+        self.connect()
+        self.send_to_group(b"early")
+        self.device.order(f"join {self.group_gid()}")
+        self.post_recv(1)
+        self.send_to_group(b"evil", dest_qpn=self.device.qpn)
+        self.send_to_group(b"good")
+        self.assertEqual(self.device.poll(1), [
+            (1, SUCCESS, WC_RECV, GRH_SIZE + 4, WITH_GRH, 0)])
+        got = self.memory(0, GRH_SIZE + 4)
+        self.assertEqual(got[GRH_SIZE:], b"good")
+        ip = IPv6(got) if self.version == 6 else IP(got[20:])
+        self.assertEqual((ip.src, ip.dst), (self.addr[1], self.group()))
+        self.assertEqual(self.device.counters()["rx_drop_no_qp"], 1)
+        self.device.order(f"leave {self.group_gid()}")
+        self.post_recv(2)
+        self.send_to_group(b"late")
+        self.send(UD + SEND_ONLY, 0, b"own", qkey=QKEY)
+        self.assertEqual(self.device.poll(1)[0][3], GRH_SIZE + 3)
+
+    def test_to_group(self):
+        self.device.order(f"connect {self.group_gid()} {0xffffff} 0 {self.device_first} "
+                          "0 7 7")
+        data = self.fill(100)
+        self.device.post(WR_SEND, 1, 0, 100)
+        ip, raw = roce.receive(self.port)
+        data_at = 28 if self.version == 4 else 48
+        self.assertEqual(raw[-4:], roce.icrc(ip, raw[data_at:-4]), "ICRC")
+        self.assertEqual((ip.src, ip.dst), (self.addr[0], self.group()))
+        self.assertEqual(ip.ttl if self.version == 4 else ip.hlim, 1)
+        parts, payload = roce.dissect(raw[data_at:-4])
+        self.assertEqual(parts[BTH].dqpn, 0xffffff)
+        self.assertEqual((parts[DETH].qkey, parts[DETH].src_qpn), (QKEY, self.device.qpn))
+        self.assertEqual(payload, data)
+
+    def test_no_group(self):
+        """It is no address of a group, or of another IP version's."""
+        for gid in "::ffff:10.0.0.1", "2001:db8::1", \
+                "ff15::1" if self.version == 4 else "::ffff:239.1.2.3":
+            self.assertEqual(self.device.ask(f"join {gid}"), "error 22")
+        self.assertEqual(self.device.ask(f"leave {self.group_gid()}"), "error 22")
+
     def test_dropped(self):
         """Without a buffer; with another Q_Key; and what is not UD at all."""
         self.connect()
