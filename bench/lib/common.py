@@ -19,8 +19,11 @@ class BenchError(Exception):
 
 def call(*argv, env=None, timeout=120):
     """Run a command; return its standard output."""
-    done = subprocess.run(argv, env=env, capture_output=True, text=True,
-                          timeout=timeout, check=False)
+    try:
+        done = subprocess.run(argv, env=env, capture_output=True, text=True,
+                              timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as err:
+        raise BenchError(f"{' '.join(argv)}: not ready after {timeout} s") from err
     if done.returncode:
         raise BenchError(f"{' '.join(argv)}: status {done.returncode}\n"
                          f"{done.stdout}{done.stderr}")

@@ -47,19 +47,22 @@ static struct ring rings[2];
 static struct end ends[2];
 static _Atomic bool stop;
 
-static void pin(int side)
+/* The first or the last CPU that the program may use. */
+static cpu_set_t cpu_of(int side)
 {
-	cpu_set_t allowed, own;
+	static cpu_set_t allowed; /* before any thread was pinned */
+	cpu_set_t set;
 	int cpu = -1;
 
-	sched_getaffinity(0, sizeof(allowed), &allowed);
+	if (!CPU_COUNT(&allowed))
+		sched_getaffinity(0, sizeof(allowed), &allowed);
 	for (int i = 0; i < CPU_SETSIZE; i++) {
 		if (CPU_ISSET(i, &allowed) && (side || cpu < 0))
 			cpu = i;
 	}
-	CPU_ZERO(&own);
-	CPU_SET(cpu, &own);
-	pthread_setaffinity_np(pthread_self(), sizeof(own), &own);
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return set;
 }
 
 /* ---- the bare ring ---- */
@@ -173,7 +176,6 @@ static void *echo(void *arg)
 {
 	const struct way *way = arg;
 
-	pin(1);
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		if (way->recv(1))
 			way->send(1);
@@ -184,9 +186,13 @@ static void *echo(void *arg)
 static void pingpong(const struct way *way, double seconds)
 {
 	uint64_t start, now, n = 0;
+	cpu_set_t cpu = cpu_of(1);
+	pthread_attr_t attr;
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, echo, (void *)way))
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(cpu), &cpu);
+	if (pthread_create(&thread, &attr, echo, (void *)way))
 		errx(1, "no thread");
 	start = now = now_ns();
 	for (; (double)(now - start) < seconds * 1e9; n++) {
@@ -240,6 +246,7 @@ static const struct way ways[] = {
 int main(int argc, char **argv)
 {
 	const struct way *way = ways;
+	cpu_set_t own_cpu;
 
 	if (argc != 4)
 		errx(2, "usage: same_device ADDRESS ring|pingpong|memcpy|write SECONDS");
@@ -255,7 +262,8 @@ int main(int argc, char **argv)
 	}
 	if (way->has_device)
 		open_ends(argv[1]);
-	pin(0);
+	own_cpu = cpu_of(0);
+	sched_setaffinity(0, sizeof(own_cpu), &own_cpu);
 	if (way->move)
 		stream(way, strtod(argv[3], NULL));
 	else
