@@ -5,6 +5,7 @@
  */
 #include "port.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/util.h"
@@ -225,6 +227,28 @@ static int socket_open(const struct link_port *port, uint16_t protocol)
 	return fd;
 }
 
+/* No other process of this network namespace has the address on this interface: a name
+ * that goes with its owner, in the namespace's own list of names (unix(7), "abstract").
+ */
+static int name_take(struct link_port *port)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	char addr[INET6_ADDRSTRLEN];
+	int len;
+
+	port->name_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (port->name_fd < 0)
+		return -errno;
+	inet_ntop(AF_INET6, port->self.gid, addr, sizeof(addr));
+	len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "vrdma-port/%s/%s",
+		port->link.ifname, addr);
+	if (bind(port->name_fd, (struct sockaddr *)&name,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+				(size_t)len)))
+		return -errno;
+	return 0;
+}
+
 /* Our MAC into the interface's filter. */
 static int mac_add(const struct link_port *port)
 {
@@ -262,7 +286,6 @@ static int address_probe(struct link_port *port)
 	uint64_t end = now_ns() + PROBE_MS * NSEC_PER_MSEC, now;
 	uint8_t frame[NEIGH_MSG_MAX];
 
-	port->announced_ns = end; /* not ours to defend yet */
 	port_frame_send(port, frame, neigh_probe_put(&port->self, frame));
 	while ((now = now_ns()) < end) {
 		poll(&pfd, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
@@ -270,6 +293,7 @@ static int address_probe(struct link_port *port)
 		if (port->link.stats.neigh_conflicts)
 			return -EADDRINUSE;
 	}
+	port->defends = true;
 	port_frame_send(port, frame, neigh_announce_put(&port->self, frame));
 	return 0;
 }
@@ -284,6 +308,8 @@ static void link_port_close(struct link *link)
 	}
 	if (port->tapped_fd >= 0)
 		close(port->tapped_fd);
+	if (port->name_fd >= 0)
+		close(port->name_fd);
 	neigh_destroy(port->neigh);
 	pthread_mutex_destroy(&port->neigh_lock);
 	free(port->rx.data);
@@ -313,6 +339,7 @@ static struct link_port *link_port_alloc(void)
 	port->link.has_gid = true;
 	port->link.fd = -1;
 	port->tapped_fd = -1;
+	port->name_fd = -1;
 	port->tx.run_max = RUN_MAX_PKTS;
 	port->rx.data = data;
 	pthread_mutex_init(&port->neigh_lock, NULL);
@@ -336,6 +363,8 @@ int link_port_open(const struct link_port_attr *attr, struct link **out)
 		err = neigh_create(&config, &port->neigh);
 	if (!err)
 		err = sockets_open(port);
+	if (!err)
+		err = name_take(port);
 	if (!err)
 		err = port_groups_open(port);
 	if (!err)

@@ -101,9 +101,9 @@ static void conflict(struct link_port *port, const struct neigh_msg *msg)
 		"%s: address %s is also used by %02x:%02x:%02x:%02x:%02x:%02x",
 		port->link.ifname, addr, msg->mac[0], msg->mac[1], msg->mac[2],
 		msg->mac[3], msg->mac[4], msg->mac[5]);
-	if (now - port->announced_ns < DEFEND_NS)
+	if (!port->defends || now - port->defended_ns < DEFEND_NS)
 		return;
-	port->announced_ns = now;
+	port->defended_ns = now;
 	port_frame_send(port, frame, neigh_announce_put(&port->self, frame));
 }
 

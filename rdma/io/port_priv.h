@@ -60,13 +60,15 @@ struct link_port {
 	/* What is sent from link.fd does not come back to it, but what is sent from this
 	 * one does: packets to ourselves and to groups. */
 	int tapped_fd;
+	int name_fd; /* keeps other processes here from taking the address */
 	struct port_tx tx;
 	struct port_rx rx;
 
 	pthread_mutex_t neigh_lock;
 	struct neigh_table
-		*neigh;	       /* under neigh_lock, as are its numbers in link.stats */
-	uint64_t announced_ns; /* by the receiver */
+		*neigh;	      /* under neigh_lock, as are its numbers in link.stats */
+	bool defends;	      /* the address is ours, and others may not have it */
+	uint64_t defended_ns; /* the last time; by the receiver */
 
 	uint8_t group[PORT_GROUPS_MAX][16]; /* joined; by the receiver */
 	int n_groups;

@@ -81,6 +81,43 @@ ends()
 		"$(status "${AS[@]}" "$RUN" --addr 127.0.0.1 --name ../x true)"
 }
 
+# Packet ports, on an interface of a network namespace that is its user's own
+ports()
+{
+	local own=(unshare --net --mount --map-root-user sh -c
+		'ip link add v0 type veth peer name v1 && ip link set v0 up &&
+		 ip link set v1 up && exec "$@"' -)
+	local port=(--port v0 --addr 10.9.0.5/24)
+
+	expect "a port" "vrdma_v0	10.9.0.5/24" \
+		"$("${AS[@]}" "${own[@]}" "$RUN" "${port[@]}" --list)"
+	expect "a port's GID" "::ffff:10.9.0.5" \
+		"$("${AS[@]}" "${own[@]}" "$RUN" "${port[@]}" --mac 02:00:00:00:00:05 \
+		--gateway 10.9.0.1 ibv_devinfo -v |
+		sed -n 's/.*GID\[ *0\]:[[:space:]]*\([^,]*\),.*/\1/p')"
+	expect "not an interface" 125 "$(status "${AS[@]}" "$RUN" --port no --addr 10.9.0.5/24 true)"
+	expect "not Ethernet" 125 "$(status "${AS[@]}" "$RUN" --port lo --addr 10.9.0.5/24 true)"
+	expect "--port alone" 125 "$(status "${AS[@]}" "$RUN" --port lo true)"
+	for args in "--addr 10.9.0.5" "--addr 10.9.0.5/24 --mac 01:00:00:00:00:05" \
+		"--addr 10.9.0.5/24 --gateway 10.8.0.1"; do
+		# shellcheck disable=SC2086 # options
+		expect "--port v0 $args" 125 \
+			"$(status "${AS[@]}" "${own[@]}" "$RUN" --port v0 $args true)"
+	done
+}
+
+# Root of the machine may all; a user without a network namespace is told what lacks.
+no_privilege()
+{
+	local said dir=$1
+
+	said=$(unshare --net sh -c 'ip link add v0 type veth peer name v1 &&
+		exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"' - \
+		"$dir/$(basename "$RUN")" --port v0 --addr 10.9.0.5/24 true 2>&1) || true
+	expect "without CAP_NET_RAW" "vrdma-run: --port: Operation not permitted" \
+		"$(echo "$said" | head -n 1)"
+}
+
 # The plug-in must be readable for nobody, who can't enter a developer's home.
 as_nobody()
 {
@@ -97,6 +134,8 @@ as_nobody()
 	devices
 	surroundings
 	ends
+	ports
+	no_privilege "$DIR"
 }
 
 main()
@@ -108,6 +147,7 @@ main()
 	devices
 	surroundings
 	ends
+	ports
 	expect "nothing stays" "$before" "$(host_state)"
 	as_nobody
 	[ "$FAILED" = 0 ]
