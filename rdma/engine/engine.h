@@ -31,7 +31,7 @@
 
 #define ENGINE_QP_MAX	   (1u << 16)
 #define ENGINE_MSG_MAX	   (1u << 31) /* bytes in a message */
-#define ENGINE_SQ_MAX	   (1u << 14) /* work requests in a send queue */
+#define ENGINE_WR_MAX	   (1u << 14) /* work requests in a queue of a queue pair */
 #define ENGINE_SGE_MAX	   32
 #define ENGINE_RD_MAX	   16u /* READs and atomics under way, each way (max_rd_atomic) */
 #define ENGINE_INLINE_MAX  512

@@ -324,6 +324,8 @@ static int make_rq(const struct qp_config *config, struct rq **out)
 {
 	const struct ibv_qp_cap *cap = &config->cap;
 
+	if (!config->srq && cap->max_recv_wr > ENGINE_WR_MAX)
+		return -EINVAL;
 	if (!config->srq)
 		return rq_create(config->pd, MAX(cap->max_recv_wr, 1u),
 			MAX(cap->max_recv_sge, 1u), out);

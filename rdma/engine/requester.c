@@ -27,7 +27,7 @@ int requester_init(struct qp *qp)
 	const struct ibv_qp_cap *cap = &qp->config.cap;
 	size_t data;
 
-	if (cap->max_send_wr > ENGINE_SQ_MAX || cap->max_send_sge > ENGINE_SGE_MAX ||
+	if (cap->max_send_wr > ENGINE_WR_MAX || cap->max_send_sge > ENGINE_SGE_MAX ||
 		cap->max_inline_data > ENGINE_INLINE_MAX)
 		return -EINVAL;
 	req->depth = MAX(cap->max_send_wr, 1u);

@@ -51,7 +51,7 @@ static int query_device_ex(struct ibv_context *ctx,
 	a->max_mr_size = UINT64_MAX;
 	a->page_size_cap = ~0xfffull;
 	a->max_qp = ENGINE_QP_MAX;
-	a->max_qp_wr = ENGINE_SQ_MAX;
+	a->max_qp_wr = ENGINE_WR_MAX;
 	/* "Memory management extensions" are invalidation; what else they have can't be
 	 * asked for by programs. */
 	a->device_cap_flags = IBV_DEVICE_CURR_QP_STATE_MOD | IBV_DEVICE_RC_RNR_NAK_GEN |

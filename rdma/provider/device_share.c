@@ -20,6 +20,32 @@
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static TAILQ_HEAD(, device) devices = TAILQ_HEAD_INITIALIZER(devices);
 
+static const uint32_t device_limits[N_KINDS] = {
+	[KIND_PD] = DEVICE_PD_MAX,
+	[KIND_MR] = MR_MAX,
+	[KIND_MW] = MW_MAX,
+	[KIND_CQ] = DEVICE_CQ_MAX,
+	[KIND_SRQ] = DEVICE_SRQ_MAX,
+	[KIND_AH] = DEVICE_AH_MAX,
+};
+
+void *device_object_alloc(struct device *dev, enum device_kind kind, size_t size)
+{
+	void *object = NULL;
+
+	if (atomic_fetch_add(&dev->n_objects[kind], 1) < device_limits[kind])
+		object = calloc(1, size);
+	if (!object)
+		atomic_fetch_sub(&dev->n_objects[kind], 1);
+	return object;
+}
+
+void device_object_free(struct device *dev, enum device_kind kind, void *object)
+{
+	atomic_fetch_sub(&dev->n_objects[kind], 1);
+	free(object);
+}
+
 static void init_lock(pthread_mutex_t *mutex)
 {
 	pthread_mutexattr_t attr;

@@ -14,7 +14,7 @@
 static struct ibv_pd *alloc_pd(struct ibv_context *ctx)
 {
 	struct device *dev = to_device(ctx);
-	struct device_pd *pd = calloc(1, sizeof(*pd));
+	struct device_pd *pd = device_object_alloc(dev, KIND_PD, sizeof(*pd));
 
 	if (!pd)
 		return device_fail(-ENOMEM);
@@ -29,7 +29,7 @@ static int dealloc_pd(struct ibv_pd *ibpd)
 {
 	if (to_device_pd(ibpd)->n_users)
 		return EBUSY;
-	free(to_device_pd(ibpd));
+	device_object_free(to_device(ibpd->context), KIND_PD, to_device_pd(ibpd));
 	return 0;
 }
 
@@ -67,14 +67,14 @@ static struct ibv_mr *reg_mr(
 
 	if (rc)
 		return device_fail(rc);
-	mr = calloc(1, sizeof(*mr));
+	mr = device_object_alloc(dev, KIND_MR, sizeof(*mr));
 	if (!mr)
 		return device_fail(-ENOMEM);
 	engine_lock(dev);
 	rc = mr_register(engine_mrs(dev->engine), &region, &mr->vmr.ibv_mr.lkey);
 	engine_unlock(dev);
 	if (rc) {
-		free(mr);
+		device_object_free(dev, KIND_MR, mr);
 		return device_fail(rc);
 	}
 	to_device_pd(ibpd)->n_users++;
@@ -95,7 +95,7 @@ static int dereg_mr(struct verbs_mr *vmr)
 	if (rc)
 		return -rc;
 	to_device_pd(vmr->ibv_mr.pd)->n_users--;
-	free(container_of(vmr, struct device_mr, vmr));
+	device_object_free(dev, KIND_MR, container_of(vmr, struct device_mr, vmr));
 	return 0;
 }
 
@@ -104,7 +104,7 @@ static int dereg_mr(struct verbs_mr *vmr)
 static struct ibv_mw *alloc_mw(struct ibv_pd *ibpd, enum ibv_mw_type type)
 {
 	struct device *dev = to_device(ibpd->context);
-	struct ibv_mw *mw = calloc(1, sizeof(*mw));
+	struct ibv_mw *mw = device_object_alloc(dev, KIND_MW, sizeof(*mw));
 	int rc;
 
 	if (!mw)
@@ -113,7 +113,7 @@ static struct ibv_mw *alloc_mw(struct ibv_pd *ibpd, enum ibv_mw_type type)
 	rc = mw_alloc(engine_mrs(dev->engine), to_device_pd(ibpd)->id, type, &mw->rkey);
 	engine_unlock(dev);
 	if (rc) {
-		free(mw);
+		device_object_free(dev, KIND_MW, mw);
 		return device_fail(rc);
 	}
 	to_device_pd(ibpd)->n_users++;
@@ -132,7 +132,7 @@ static int dealloc_mw(struct ibv_mw *mw)
 	mw_dealloc(engine_mrs(dev->engine), mw->handle);
 	engine_unlock(dev);
 	to_device_pd(mw->pd)->n_users--;
-	free(mw);
+	device_object_free(dev, KIND_MW, mw);
 	return 0;
 }
 

@@ -57,6 +57,7 @@ static int req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
 static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 	struct ibv_comp_channel *channel, int comp_vector)
 {
+	struct device *dev = to_device(ctx);
 	struct device_cq *cq;
 	int rc;
 
@@ -65,12 +66,12 @@ static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 		return device_fail(-EOPNOTSUPP);
 	if (cqe <= 0 || comp_vector < 0 || comp_vector >= ctx->num_comp_vectors)
 		return device_fail(-EINVAL);
-	cq = calloc(1, sizeof(*cq));
+	cq = device_object_alloc(dev, KIND_CQ, sizeof(*cq));
 	if (!cq)
 		return device_fail(-ENOMEM);
 	rc = cq_create((uint32_t)cqe, &cq->cq);
 	if (rc) {
-		free(cq);
+		device_object_free(dev, KIND_CQ, cq);
 		return device_fail(rc);
 	}
 	cq_set_notify(cq->cq, cq_notified, cq);
@@ -120,14 +121,15 @@ static void end_cq_events(struct device *dev, struct device_cq *cq)
 
 static int destroy_cq(struct ibv_cq *ibcq)
 {
+	struct device *dev = to_device(ibcq->context);
 	struct device_cq *cq = to_cq(ibcq);
 
 	if (cq->n_users)
 		return EBUSY;
-	end_cq_events(to_device(ibcq->context), cq);
+	end_cq_events(dev, cq);
 	cq_destroy(cq->cq);
 	pthread_spin_destroy(&cq->lock);
-	free(cq);
+	device_object_free(dev, KIND_CQ, cq);
 	return 0;
 }
 
@@ -155,7 +157,8 @@ static void srq_notified(void *arg)
 
 static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr *init)
 {
-	struct device_srq *srq = calloc(1, sizeof(*srq));
+	struct device *dev = to_device(ibpd->context);
+	struct device_srq *srq = device_object_alloc(dev, KIND_SRQ, sizeof(*srq));
 	struct rq *rq;
 	int rc;
 
@@ -164,7 +167,7 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 	rc = rq_create(to_device_pd(ibpd)->id, init->attr.max_wr,
 		MAX(init->attr.max_sge, 1u), &rq);
 	if (rc) {
-		free(srq);
+		device_object_free(dev, KIND_SRQ, srq);
 		return device_fail(rc);
 	}
 	rq_set_notify(rq, srq_notified, srq);
@@ -225,7 +228,7 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 	to_device_pd(ibsrq->pd)->n_users--;
 	pthread_spin_destroy(&srq->rq.lock);
 	rq_destroy(srq->rq.rq);
-	free(srq);
+	device_object_free(dev, KIND_SRQ, srq);
 	return 0;
 }
 
@@ -233,12 +236,13 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 
 static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 {
-	struct ibv_ah_attr route = device_route(to_device(ibpd->context), attr);
+	struct device *dev = to_device(ibpd->context);
+	struct ibv_ah_attr route = device_route(dev, attr);
 	struct device_ah *ah;
 
 	if (!route.is_global || route.port_num != 1 || route.grh.sgid_index != 0)
 		return device_fail(-EINVAL);
-	ah = calloc(1, sizeof(*ah));
+	ah = device_object_alloc(dev, KIND_AH, sizeof(*ah));
 	if (!ah)
 		return device_fail(-ENOMEM);
 	ah->attr = route;
@@ -251,7 +255,8 @@ static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 static int destroy_ah(struct ibv_ah *ibah)
 {
 	to_device_pd(ibah->pd)->n_users--;
-	free(container_of(ibah, struct device_ah, ibv));
+	device_object_free(to_device(ibah->context), KIND_AH,
+		container_of(ibah, struct device_ah, ibv));
 	return 0;
 }
 

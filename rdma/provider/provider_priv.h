@@ -34,6 +34,9 @@
 #define DEVICE_AH_MAX  (1u << 16)
 #define DEVICE_PD_MAX  (1u << 16)
 
+/* Kinds of objects that the device counts; those of the engine have limits there. */
+enum device_kind { KIND_PD, KIND_MR, KIND_MW, KIND_CQ, KIND_SRQ, KIND_AH, N_KINDS };
+
 /* One on each address; device_share.c. */
 struct device {
 	TAILQ_ENTRY(device) entry;
@@ -42,6 +45,7 @@ struct device {
 	pid_t pid;
 	struct link *link;
 	TAILQ_HEAD(, context) contexts; /* under lock */
+	_Atomic uint32_t n_objects[N_KINDS];
 
 	pthread_mutex_t lock;
 	struct engine *engine;
@@ -146,6 +150,12 @@ static inline struct device_pd *to_device_pd(struct ibv_pd *ibpd)
 {
 	return (struct device_pd *)((char *)ibpd - offsetof(struct device_pd, ibv));
 }
+
+/* device_share.c: memory for one more object of a kind, zeroed. NULL: there is none, or
+ * there are as many as ibv_query_device() promises
+ */
+void *device_object_alloc(struct device *dev, enum device_kind kind, size_t size);
+void device_object_free(struct device *dev, enum device_kind kind, void *object);
 
 /* For constructors: set errno and give NULL. */
 static inline void *device_fail(int rc)
