@@ -153,20 +153,43 @@ class Datagram(qp_peer.Peer):
         self.send(UD + SEND_ONLY, 0, b"own", qkey=QKEY)
         self.assertEqual(self.device.poll(1)[0][3], GRH_SIZE + 3)
 
-    def test_to_group(self):
+    def connect_to_group(self):
         self.device.order(f"connect {self.group_gid()} {0xffffff} 0 {self.device_first} "
                           "0 7 7")
-        data = self.fill(100)
-        self.device.post(WR_SEND, 1, 0, 100)
+
+    def expect_to_group(self, n, data):
         ip, raw = roce.receive(self.port)
         data_at = 28 if self.version == 4 else 48
         self.assertEqual(raw[-4:], roce.icrc(ip, raw[data_at:-4]), "ICRC")
         self.assertEqual((ip.src, ip.dst), (self.addr[0], self.group()))
         self.assertEqual(ip.ttl if self.version == 4 else ip.hlim, 1)
         parts, payload = roce.dissect(raw[data_at:-4])
-        self.assertEqual(parts[BTH].dqpn, 0xffffff)
+        self.assertEqual((parts[BTH].dqpn, parts[BTH].psn), (0xffffff, self.device_psn(n)))
         self.assertEqual((parts[DETH].qkey, parts[DETH].src_qpn), (QKEY, self.device.qpn))
         self.assertEqual(payload, data)
+
+    def test_to_group(self):
+        self.connect_to_group()
+        data = self.fill(100)
+        self.device.post(WR_SEND, 1, 0, 100)
+        self.expect_to_group(0, data)
+
+    def test_own_group(self):
+        """Who is a member gets what it sends itself, beside what the wire carries."""
+        self.connect_to_group()
+        self.device.order(f"join {self.group_gid()}")
+        data = self.fill(500)
+        for i in range(40):
+            self.post_recv(100 + i, 8192 + i * 1024, 1024)
+        for i in range(40):
+            self.device.post(WR_SEND, i, 0, 500)
+        done = self.device.poll(80)
+        self.assertEqual([wc[0] for wc in done if wc[2] == WC_SEND], list(range(40)))
+        self.assertEqual([wc for wc in done if wc[2] == WC_RECV], [
+            (100 + i, SUCCESS, WC_RECV, GRH_SIZE + 500, WITH_GRH, 0) for i in range(40)])
+        for i in range(40):
+            self.assertEqual(self.memory(8192 + i * 1024 + GRH_SIZE, 500), data)
+            self.expect_to_group(i, data)
 
     def test_no_group(self):
         """It is no address of a group, or of another IP version's."""

@@ -13,6 +13,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -565,7 +566,33 @@ static void error_in_order(void **state)
 	expect(&s, 1, IBV_WC_MW_BIND_ERR);
 	expect(&s, 11, IBV_WC_WR_FLUSH_ERR);
 	assert_int_equal(engine_stats(s.w.end[1].engine)->tx_send_messages, 1);
+	/* nor afterwards */
+	wr = bind_wr(&s, &mw, 0, 1, 0);
+	post(&s, 1, &wr);
+	world_run(&s.w, WORLD_FOREVER);
+	expect(&s, 1, IBV_WC_WR_FLUSH_ERR);
+	assert_int_equal(engine_stats(s.w.end[1].engine)->mw_binds, 0);
 	world_close(&s.w);
+}
+
+/* As many windows as the device says, and regions beside them. */
+static void limits(void **state)
+{
+	struct mr_table *t;
+	struct mr mr = {.pd = WORLD_PD, .length = 1};
+	uint32_t *keys = calloc(MW_MAX, sizeof(*keys)), key;
+
+	assert_non_null(keys);
+	assert_int_equal(mr_table_create(&t), 0);
+	for (uint32_t i = 0; i < MW_MAX; i++)
+		assert_int_equal(mw_alloc(t, WORLD_PD, IBV_MW_TYPE_2, &keys[i]), 0);
+	assert_int_equal(mw_alloc(t, WORLD_PD, IBV_MW_TYPE_2, &key), -ENOMEM);
+	assert_int_equal(mr_register(t, &mr, &key), 0);
+	for (uint32_t i = 0; i < MW_MAX; i++)
+		mw_dealloc(t, keys[i]);
+	assert_int_equal(mw_alloc(t, WORLD_PD, IBV_MW_TYPE_2, &key), 0);
+	mr_table_destroy(t);
+	free(keys);
 }
 
 /* While nothing gets through: a bind is done although what is before it is not complete,
@@ -753,6 +780,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(remote_invalidate),
 		cmocka_unit_test(remote_invalidate_refused),
 		cmocka_unit_test(error_in_order),
+		cmocka_unit_test(limits),
 		cmocka_unit_test(fences),
 		cmocka_unit_test(drained),
 		cmocka_unit_test(life_over_a_bad_wire),
