@@ -37,8 +37,7 @@ static void unbind(struct mr *mr)
 		return;
 	mr->region->n_windows--;
 	mr->region = NULL;
-	mr->access = 0; /* lets nobody in */
-	mr->length = 0;
+	mr->length = 0; /* lets nobody in */
 	if (mr->kind == MR_WINDOW_2)
 		LIST_REMOVE(mr, entry);
 }

@@ -496,6 +496,26 @@ static void test_groups(void **state)
 	group_traffic("fd01::1", "fd01::2", "ff02::4791", "ff15::4791");
 }
 
+/* The same group on another interface is another one. */
+static void test_group_elsewhere(void **state)
+{
+	struct pair pair = {.addr = {"127.0.0.2", "10.9.9.1"}};
+	struct link_rx rx;
+	uint8_t gid[16];
+	uint32_t scope;
+
+	pair_open(&pair);
+	gid_parse("239.1.1.1", gid, &scope);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pair.link[i]->ops->join(pair.link[i], gid), 0);
+	for (int i = 0; i < 2; i++) {
+		send_one(pair.link[i], gid);
+		assert_arrives(pair.link[i], pair.link[i], gid);
+		assert_int_equal(pair.link[!i]->ops->recv(pair.link[!i], &rx, 1), 0);
+	}
+	pair_close(&pair);
+}
+
 static void test_no_groups(void **state)
 {
 	struct pair pair = {.addr = {"127.0.0.2", "fd00::1"}};
@@ -724,6 +744,22 @@ static int interface_up(const char *ifname, const char *prefix)
 	return rc;
 }
 
+static int ipv4_address_add(const char *ifname, const char *addr)
+{
+	struct ifreq ifr = {0};
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -1;
+	strcpy(ifr.ifr_name, ifname);
+	inet_pton(AF_INET, addr, &in.sin_addr);
+	memcpy(&ifr.ifr_addr, &in, sizeof(in));
+	rc = ioctl(fd, SIOCSIFADDR, &ifr);
+	close(fd);
+	return rc;
+}
+
 /* The loopback interface, and for groups over IPv6, which it does not carry, another one.
  * That is there as long as its descriptor is open.
  */
@@ -734,7 +770,8 @@ static int interfaces_up(void)
 
 	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0 || interface_up("lo", "fd00"))
 		return -1;
-	return interface_up(ifr.ifr_name, "fd01");
+	return interface_up(ifr.ifr_name, "fd01") ||
+	       ipv4_address_add(ifr.ifr_name, "10.9.9.1");
 }
 
 int main(void)
@@ -746,6 +783,7 @@ int main(void)
 		cmocka_unit_test(test_stranger),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_group_elsewhere),
 		cmocka_unit_test(test_no_groups),
 		cmocka_unit_test(test_group_burst),
 		cmocka_unit_test(test_refused_packets),

@@ -211,6 +211,7 @@ static void data_through_window(void **state)
 enum bad_key {
 	NEVER_BOUND,
 	OLD_KEY,
+	OLD_KEY_2,
 	OTHER_DOMAIN,
 	OTHER_QP,
 	BOUND_TO_NOTHING,
@@ -238,6 +239,10 @@ static uint32_t make_bad_key(struct shown *s, enum bad_key which, struct mw_list
 		return two.rkey;
 	case OLD_KEY:
 		bind(s, &one, 0, SIZE, ALL_REMOTE);
+		return old;
+	case OLD_KEY_2:
+		old = two.rkey;
+		bind(s, &two, 0, SIZE, ALL_REMOTE);
 		return old;
 	case OTHER_DOMAIN:
 		b.lkey = world_reg(&s->w.end[1], s->memory, SIZE, REGION_FLAGS);
@@ -660,6 +665,33 @@ static void fences(void **state)
 	world_close(&s.w);
 }
 
+/* Nothing that comes later tells that a bind is complete whose READ before it is. */
+static void bind_behind_read(void **state)
+{
+	struct shown s;
+	struct ibv_mw mw;
+	struct ibv_sge sge;
+	struct ibv_send_wr read = {.wr_id = 10,
+				   .opcode = IBV_WR_RDMA_READ,
+				   .sg_list = &sge,
+				   .num_sge = 1,
+				   .send_flags = IBV_SEND_SIGNALED},
+			   wr;
+
+	open_default(&s);
+	sge = (struct ibv_sge){(uintptr_t)s.memory, 8, s.mr.lkey};
+	read.wr.rdma.remote_addr = (uintptr_t)s.peer;
+	read.wr.rdma.rkey = world_reg(&s.w.end[0], s.peer, SIZE, IBV_ACCESS_REMOTE_READ);
+	mw = window(&s, IBV_MW_TYPE_2);
+	wr = bind_wr(&s, &mw, 0, SIZE, ALL_REMOTE);
+	post(&s, 1, &read);
+	post(&s, 1, &wr);
+	world_run(&s.w, WORLD_FOREVER);
+	expect(&s, 10, IBV_WC_SUCCESS);
+	expect(&s, 1, IBV_WC_SUCCESS);
+	world_close(&s.w);
+}
+
 /* In SQD a bind does not begin. */
 static void drained(void **state)
 {
@@ -782,6 +814,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(error_in_order),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(fences),
+		cmocka_unit_test(bind_behind_read),
 		cmocka_unit_test(drained),
 		cmocka_unit_test(life_over_a_bad_wire),
 		cmocka_unit_test(unreliable),
