@@ -27,18 +27,7 @@ struct pair {
 
 static struct ibv_qp *create_ex(struct end *e, struct ibv_qp_init_attr *init)
 {
-	struct ibv_qp_init_attr_ex ex = {
-		.send_cq = init->send_cq,
-		.recv_cq = init->recv_cq,
-		.srq = init->srq,
-		.cap = init->cap,
-		.qp_type = init->qp_type,
-		.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
-		.pd = e->pd,
-		.send_ops_flags = OPS,
-	};
-
-	return ibv_create_qp_ex(e->ctx, &ex);
+	return end_create_qp_ex(e, init, OPS);
 }
 
 static struct ibv_cq_ex *recv_cq; /* of the queue pair that create_on_cq_ex() made */

@@ -75,6 +75,23 @@ void end_close(struct end *e)
 	free(e->buf);
 }
 
+struct ibv_qp *end_create_qp_ex(
+	struct end *e, const struct ibv_qp_init_attr *init, uint64_t ops)
+{
+	struct ibv_qp_init_attr_ex ex = {
+		.send_cq = init->send_cq,
+		.recv_cq = init->recv_cq,
+		.srq = init->srq,
+		.cap = init->cap,
+		.qp_type = init->qp_type,
+		.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
+		.pd = e->pd,
+		.send_ops_flags = ops,
+	};
+
+	return ibv_create_qp_ex(e->ctx, &ex);
+}
+
 void end_connect(struct end *e, const struct end *peer)
 {
 	struct ibv_qp_attr attr = {

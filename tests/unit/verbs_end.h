@@ -41,6 +41,9 @@ struct end_config {
 
 void end_open(struct end *e, const char *addr, const struct end_config *config);
 void end_close(struct end *e);
+/* For end_config.create_qp: one that posts by ibv_wr_*(), with @ops. */
+struct ibv_qp *end_create_qp_ex(
+	struct end *e, const struct ibv_qp_init_attr *init, uint64_t ops);
 /* Bring @e's queue pair to RTS, with @peer as its peer. */
 void end_connect(struct end *e, const struct end *peer);
 void end_post_recv(struct end *e);
