@@ -59,6 +59,8 @@ static void connect_qp(struct qp *qp, enum ibv_qp_state to)
 		.qp_access_flags = ALL_ACCESS,
 		.path_mtu = IBV_MTU_256,
 		.dest_qp_num = 5,
+		.max_rd_atomic = 4,
+		.max_dest_rd_atomic = 4,
 		.min_rnr_timer = 1,
 		.timeout = 8,
 		.retry_cnt = 2,
