@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * CRC-32 (IEEE 802.3, zlib's crc32()), by itself and in one pass with a copy. Which of
- * the implementations does it is chosen when the program starts, by what the CPU has.
+ * the implementations does it is found when the program starts: the fastest on this CPU.
  *
  * The value between calls is at every point a finished CRC, so calls chain; the first one
  * gets 0.
@@ -36,8 +36,8 @@ struct crc_variant {
 
 #define CRC_VARIANTS_MAX 3
 
-/** crc_variants - best first; the last one is usable everywhere; unused ones have no
- * name. For tests and benchmarks.
+/** crc_variants - in the order of what to expect; the last one is usable everywhere;
+ * unused ones have no name. For tests and benchmarks.
  */
 extern const struct crc_variant crc_variants[CRC_VARIANTS_MAX];
 

@@ -118,14 +118,14 @@ static void test_known_value(void **state)
 	assert_int_equal(crc_copy(0, dst, "123456789", 9, NULL), 0xcbf43926);
 }
 
-static void test_best_is_chosen(void **state)
+static void test_usable_is_chosen(void **state)
 {
-	const struct crc_variant *v = crc_variants;
+	const struct crc_variant *v = crc_variant();
 
 	(void)state;
-	while (!v->usable())
-		v++;
-	assert_ptr_equal(crc_variant(), v);
+	assert_in_range((uintptr_t)v, (uintptr_t)crc_variants,
+		(uintptr_t)(crc_variants + CRC_VARIANTS_MAX - 1));
+	assert_true(v->usable());
 }
 
 int main(void)
@@ -135,7 +135,7 @@ int main(void)
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_chained),
 		cmocka_unit_test(test_known_value),
-		cmocka_unit_test(test_best_is_chosen),
+		cmocka_unit_test(test_usable_is_chosen),
 	};
 
 	src_fill();
