@@ -104,6 +104,10 @@ struct link_ops {
 	 * tx_failed and lost; the engine's recovery deals with them as with any loss.
 	 */
 	void (*send)(struct link *link, const struct link_burst *burst);
+	/** expect() - packets to @gid will be sent soon: see to what takes time, such as
+	 * asking for its MAC address. NULL: nothing does. Counts as sending.
+	 */
+	void (*expect)(struct link *link, const uint8_t gid[16]);
 	/** recv() - up to @max packets; 0 if none is there. Never blocks. Call it until
 	 * it gives 0 before waiting for @fd: it may hold packets that the kernel has
 	 * handed over already. @fd is to be waited for level-triggered.

@@ -24,8 +24,8 @@
 #include "neigh_msg.h"
 
 #define NEIGH_MAX	     1024
-#define NEIGH_HELD_BYTES     (128u << 10) /* that wait for one neighbour */
-#define NEIGH_HELD_BYTES_ALL (1u << 20)
+#define NEIGH_HELD_BYTES     (512u << 10) /* that wait for one neighbour */
+#define NEIGH_HELD_BYTES_ALL (4u << 20)
 
 struct neigh_config {
 	uint8_t gid[16];

@@ -318,6 +318,7 @@ static void link_port_close(struct link *link)
 
 static const struct link_ops link_port_ops = {
 	.send = link_port_send,
+	.expect = link_port_expect,
 	.recv = link_port_recv,
 	.join = link_port_join,
 	.leave = link_port_leave,

@@ -85,6 +85,7 @@ int port_filter_set(const struct link_port *port, int fd);
 
 /* port_tx.c */
 void link_port_send(struct link *link, const struct link_burst *burst);
+void link_port_expect(struct link *link, const uint8_t gid[16]);
 /* One whole frame, by any thread. */
 void port_frame_send(const struct link_port *port, const void *frame, size_t size);
 

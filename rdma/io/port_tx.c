@@ -34,17 +34,17 @@ struct way {
 };
 
 static struct way way_find(
-	struct link_port *port, const struct link_tx *pkt, uint32_t n_packets)
+	struct link_port *port, const uint8_t dgid[16], uint32_t n_packets)
 {
 	struct way way = {.kind = NEIGH_SEND, .fd = port->tapped_fd};
 
-	if (gid_is_multicast(pkt->dgid)) {
-		eth_group_mac(pkt->dgid, way.mac);
-	} else if (!memcmp(pkt->dgid, port->self.gid, sizeof(pkt->dgid))) {
+	if (gid_is_multicast(dgid)) {
+		eth_group_mac(dgid, way.mac);
+	} else if (!memcmp(dgid, port->self.gid, 16)) {
 		memcpy(way.mac, port->self.mac, sizeof(way.mac));
 	} else {
 		way.fd = port->link.fd;
-		way.kind = port_neigh_find(port, pkt->dgid, n_packets, way.mac);
+		way.kind = port_neigh_find(port, dgid, n_packets, way.mac);
 	}
 	return way;
 }
@@ -204,7 +204,7 @@ void link_port_send(struct link *link, const struct link_burst *burst)
 			link->stats.tx_failed += (uint64_t)run.n_pkts;
 			continue;
 		}
-		way = way_find(port, pkt, (uint32_t)run.n_pkts);
+		way = way_find(port, pkt->dgid, (uint32_t)run.n_pkts);
 		if (n_msgs && fd != way.fd) {
 			messages_send(port, burst, fd, n_msgs);
 			n_msgs = 0;
@@ -214,6 +214,14 @@ void link_port_send(struct link *link, const struct link_burst *burst)
 	if (n_msgs)
 		messages_send(port, burst, way.fd, n_msgs);
 	run_reset(&port->tx.layout);
+}
+
+void link_port_expect(struct link *link, const uint8_t gid[16])
+{
+	struct link_port *port = link_port(link);
+
+	if (gid_is_ipv4(gid) == port->is_ipv4)
+		way_find(port, gid, 0);
 }
 
 void port_frame_send(const struct link_port *port, const void *frame, size_t size)

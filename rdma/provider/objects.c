@@ -234,6 +234,13 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 
 /* Address handles. */
 
+/* Under lock: there will be something to send that way. */
+static void expect(struct device *dev, const struct ibv_ah_attr *route)
+{
+	if (dev->link->ops->expect)
+		dev->link->ops->expect(dev->link, route->grh.dgid.raw);
+}
+
 static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 {
 	struct device *dev = to_device(ibpd->context);
@@ -249,6 +256,9 @@ static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 	ah->ibv.context = ibpd->context;
 	ah->ibv.pd = ibpd;
 	to_device_pd(ibpd)->n_users++;
+	engine_lock(to_device(ibpd->context));
+	expect(to_device(ibpd->context), &route);
+	engine_unlock(to_device(ibpd->context));
 	return &ah->ibv;
 }
 
@@ -345,6 +355,8 @@ static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 		routed.ah_attr = device_route(dev, &attr->ah_attr);
 	engine_lock_sent(dev);
 	rc = qp_modify(container_of(ibqp, struct device_qp, vqp.qp)->qp, &routed, mask);
+	if (!rc && mask & IBV_QP_AV)
+		expect(dev, &routed.ah_attr);
 	engine_unlock(dev);
 	return -rc;
 }

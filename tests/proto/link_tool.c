@@ -12,6 +12,8 @@
  *   recv N TIMEOUT_MS
  *       answers a line "SRC ECN HEX" for each packet, and "end" after N, or when none
  *       came for that long
+ *   expect DST
+ *       answers "expected"
  *   join GROUP, leave GROUP
  *       answers 0 or an errno
  *   stats
@@ -135,6 +137,19 @@ static void do_group(struct link *link, const char *args, bool join)
 	printf("%d\n", -err);
 }
 
+static void do_expect(struct link *link, const char *args)
+{
+	char text[64];
+	uint8_t gid[16];
+	uint32_t scope;
+
+	if (sscanf(args, "%63s", text) != 1 || gid_parse(text, gid, &scope) < 0)
+		exit(2);
+	if (link->ops->expect)
+		link->ops->expect(link, gid);
+	printf("expected\n");
+}
+
 static int link_open(int argc, char **argv, struct link **out)
 {
 	struct link_port_attr attr = {0};
@@ -160,6 +175,8 @@ static bool command(struct link *link, const char *line)
 		do_recv(link, line + 5);
 	else if (!strcmp(line, "stats\n"))
 		do_stats(link);
+	else if (!strncmp(line, "expect ", 7))
+		do_expect(link, line + 7);
 	else if (!strncmp(line, "join ", 5))
 		do_group(link, line + 5, true);
 	else if (!strncmp(line, "leave ", 6))

@@ -304,20 +304,20 @@ static void test_held_limits(void **state)
 
 	/* of one neighbour */
 	find("10.0.0.2");
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 200; i++)
 		hold("10.0.0.2", 4096, 0);
-	assert_int_equal(neigh_stats(table)->unresolved, 100 - NEIGH_HELD_BYTES / 4096);
+	assert_int_equal(neigh_stats(table)->unresolved, 200 - NEIGH_HELD_BYTES / 4096);
 	/* and of all */
 	for (int i = 3; i < 50; i++) {
 		char text[32];
 
 		snprintf(text, sizeof(text), "10.0.0.%d", i);
 		find(text);
-		for (int k = 0; k < 32; k++, n++)
+		for (int k = 0; k < 100; k++, n++)
 			hold(text, 4096, 0);
 	}
 	assert_int_equal(
-		neigh_stats(table)->unresolved, 100 + n - NEIGH_HELD_BYTES_ALL / 4096);
+		neigh_stats(table)->unresolved, 200 + n - NEIGH_HELD_BYTES_ALL / 4096);
 	/* all that waits for long is dropped, and makes room */
 	now += 2 * S;
 	hold("10.0.0.2", 4096, 7);

@@ -32,6 +32,7 @@ PATIENCE = 300 if "-a" in sys.argv else 60
 OUR_IF, GUEST_IF = "ours0", "guest0"
 OUR_ADDR, GUEST_ADDR = "192.0.2.1", "192.0.2.2"
 OUR_ADDR6, GUEST_ADDR6 = "2001:db8::1", "2001:db8::2"
+PORT_ADDRS = "192.0.2.11/24", "2001:db8::11/64"
 OUR_GID = OUR_GID6 = 0     # a device has one address
 GUEST_GID, GUEST_GID6 = 1, 2  # after the link-local address
 MTU = 4200                 # so that rxe's path MTU is 4096; other programs take 1024
@@ -141,11 +142,11 @@ class Guest:
 
 
 class Ours:
-    """The programs on our side, on a device with address @addr."""
+    """The programs on our side, on a device that @options of vrdma-run make."""
 
-    def __init__(self, vrdma_run, addr, folder):
-        self.prefix = ["timeout", "-k", "1", str(PATIENCE), vrdma_run, "--addr",
-                       addr, "--name", "vrdma0"]
+    def __init__(self, vrdma_run, options, folder):
+        self.prefix = ["timeout", "-k", "1", str(PATIENCE), vrdma_run, *options,
+                       "--name", "vrdma0"]
         self.log = open(f"{folder}/ours.log", "a+b")
         self.process = None
 
@@ -278,6 +279,18 @@ class Suite:
                 self.report(f"mischief to packets of {sender}",
                             f"no {silent}" if silent else None)
 
+    def over_port(self, ours, ours6):
+        """Our device as a host of its own on the interface: it judges the ICRC of all that
+        it receives, and has to find the guest and be found."""
+        self.ours, self.ours6 = ours, ours6
+        self.both(f"{self.verbs_check} -g {{gid}} -e", ", port")
+        self.both(f"{self.verbs_check} -g {{gid}} -e", ", port, IPv6", ipv6=True)
+        self.both("ibv_ud_pingpong -g {gid} -n 100", ", port, IPv6", ipv6=True)
+        for kind in "uc", "ud":
+            self.both(f"{self.datagram_check} -g {{gid}} -t {kind}", ", port")
+        for verb in ("send", "write", "read"):
+            self.both(f"ib_{verb}_bw {self.options(verb)} -n 50 -s 65536", ", port")
+
     def congested(self):
         """All that rxe sends comes marked. It knows nothing of the notifications that it
         gets, and must not mind."""
@@ -335,9 +348,9 @@ def main():
         wire = Wire(OUR_IF, GUEST_IF, f"{folder}/kept")
         guest = Guest(folder)
         try:
-            suite = Suite(Ours(vrdma_run, OUR_ADDR, folder),
-                          Ours(vrdma_run, OUR_ADDR6, folder), guest, wire, checks,
-                          pattern)
+            suite = Suite(Ours(vrdma_run, ["--addr", OUR_ADDR], folder),
+                          Ours(vrdma_run, ["--addr", OUR_ADDR6], folder), guest, wire,
+                          checks, pattern)
             if all_sizes:
                 suite.all_sizes()
             else:
@@ -346,6 +359,9 @@ def main():
                 suite.over_ipv6()
                 suite.congested()
                 suite.lossy()
+                suite.over_port(*(
+                    Ours(vrdma_run, ["--port", OUR_IF, "--addr", addr], folder)
+                    for addr in PORT_ADDRS))
         finally:
             guest.close()
         for sender, kept in wire.close().items():
