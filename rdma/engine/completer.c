@@ -50,20 +50,6 @@ void completer_retire(struct qp *qp, enum ibv_wc_status status)
 		qp_complete_send(qp, &wc);
 }
 
-/* Something was lost: go back, unless that was tried too often. */
-static void retry(struct qp *qp, uint64_t now_ns)
-{
-	struct requester *req = &qp->req;
-
-	if (req->retry_left == 0) {
-		requester_fail(qp, req->tail, IBV_WC_RETRY_EXC_ERR);
-		return;
-	}
-	req->retry_left--;
-	requester_loss(qp, now_ns);
-	requester_await_ack(qp, now_ns);
-}
-
 /* Retire what ends before @psn. A READ or atomic ends with its answer only: if one stands
  * in the way, its answers were lost.
  * Return: the PSN up to which all is acknowledged
@@ -120,7 +106,7 @@ static void progressed(struct qp *qp, uint32_t psn, uint64_t now_ns)
 	req->retry_left = qp->attr.retry_cnt;
 	req->rnr_left = qp->attr.rnr_retry;
 	req->rnr_wait = false;
-	requester_await_ack(qp, now_ns);
+	retry_await(qp, now_ns);
 	requester_check_drained(qp);
 	engine_schedule(qp);
 }
@@ -145,7 +131,7 @@ static bool acknowledge(struct qp *qp, uint32_t psn, uint64_t now_ns)
 		req->in_repair = true;
 		req->repair_psn = upto;
 		qp->engine->stats.rx_answers_lost++;
-		retry(qp, now_ns);
+		retry_lost(qp, now_ns);
 	}
 	return false;
 }
@@ -168,18 +154,6 @@ static void wait_for_receiver(struct qp *qp, uint8_t timer, uint64_t now_ns)
 	engine_arm(qp, now_ns + rnr_timer_10us[timer] * 10 * NSEC_PER_USEC);
 }
 
-/* Sent before what is missing was sent again could arrive: a packet that was overtaken
- * makes two of them, as it comes in time to be taken, but what overtook it is gone.
- */
-static bool is_of_the_past(const struct qp *qp, uint64_t now_ns)
-{
-	const struct requester *req = &qp->req;
-
-	return qp->congestion.in_recovery &&
-	       now_ns < req->rewound_ns + qp->rtt.min_ns / 8 * 7 &&
-	       psn_diff(requester_tx_psn(req), req->una_psn) > 0;
-}
-
 static void input_nak(struct qp *qp, uint8_t syndrome, uint64_t now_ns)
 {
 	enum ibv_wc_status status;
@@ -187,8 +161,8 @@ static void input_nak(struct qp *qp, uint8_t syndrome, uint64_t now_ns)
 	switch (syndrome) {
 	case WIRE_SYN_NAK_PSN:
 		qp->engine->stats.rx_naks_sequence++;
-		if (!is_of_the_past(qp, now_ns))
-			retry(qp, now_ns);
+		if (!retry_is_under_way(qp, now_ns))
+			retry_lost(qp, now_ns);
 		return;
 	case WIRE_SYN_NAK_INVALID_REQUEST:
 		status = IBV_WC_REM_INV_REQ_ERR;

@@ -100,7 +100,7 @@ void engine_expire(struct engine *e, uint64_t now_ns)
 	struct timer *t;
 
 	while ((t = timers_take(&e->timers, now_ns)))
-		requester_timeout(container_of(t, struct qp, req.timer), now_ns);
+		retry_timer(container_of(t, struct qp, req.timer), now_ns);
 	while ((t = timers_take(&e->gates, now_ns)))
 		engine_schedule(container_of(t, struct throttle, gate)->qp);
 }

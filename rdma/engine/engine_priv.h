@@ -241,7 +241,7 @@ static inline bool qp_is_limited(const struct qp *qp)
 void engine_input_to(struct qp *qp, const struct wire_packet *pkt,
 	const struct link_rx *rx, uint64_t now_ns);
 void engine_schedule(struct qp *qp);
-/* Let requester_timeout() be called at @due_ns, or not at all (0). */
+/* Let retry_timer() be called at @due_ns, or not at all (0). */
 void engine_arm(struct qp *qp, uint64_t due_ns);
 /* Does the rate forbid to send now? Then it is scheduled when it no longer does. */
 bool engine_pace(struct qp *qp, uint64_t now_ns);
@@ -291,15 +291,10 @@ uint32_t requester_tx_psn(const struct requester *req);
 void requester_seek(struct requester *req, uint32_t index, uint32_t pkt);
 /* Go back to what is not acknowledged. */
 void requester_rewind(struct requester *req);
-/* Packets were lost: go back and send more slowly. */
-void requester_loss(struct qp *qp, uint64_t now_ns);
 /* Make room for what a READ or atomic needs. Return: 0 or -ENOMEM */
 int requester_prepare_fetch(struct requester *req);
-/* Set the timer for the ACK of what is in flight, if anything is. */
-void requester_await_ack(struct qp *qp, uint64_t now_ns);
 /* Fill @burst as far as the window allows. Return: true if there was not room enough. */
 bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns);
-void requester_timeout(struct qp *qp, uint64_t now_ns);
 /* All before @psn has arrived, without packets. */
 void requester_arrived(struct qp *qp, uint32_t psn);
 /* The opcode of a SEND or WRITE of one packet */
@@ -321,6 +316,19 @@ bool local_ops_run(struct qp *qp);
 /* A packet to a group: a copy for each queue pair that is attached to it. */
 void mcast_input(struct engine *e, const struct wire_packet *pkt,
 	const struct link_rx *rx, uint64_t now_ns);
+
+/* retry.c */
+/* Set the timer for the ACK of what is in flight, if anything is. */
+void retry_await(struct qp *qp, uint64_t now_ns);
+/* The timer went off: of an ACK, or of the wait for a receiver that was not ready. */
+void retry_timer(struct qp *qp, uint64_t now_ns);
+/* The peer tells of a loss: go back and send less, unless that was tried too often. */
+void retry_lost(struct qp *qp, uint64_t now_ns);
+/* Was what is missing sent again so lately that the peer can't have it yet? A packet that
+ * was overtaken makes the peer tell twice: it comes in time to be taken, but what
+ * overtook it is gone.
+ */
+bool retry_is_under_way(const struct qp *qp, uint64_t now_ns);
 
 /* completer.c */
 void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_ns);

@@ -16,8 +16,6 @@
 #include <string.h>
 
 #define READ_PART_PKTS 16u
-#define HASTY_NS       (1 * NSEC_PER_MSEC)
-#define HASTY_AWAKE_NS (200 * NSEC_PER_USEC)
 /* An ACK is asked for at least this often, so that the window keeps moving. */
 #define ACK_REQUEST_PKTS 32u
 
@@ -113,15 +111,6 @@ void requester_rewind(struct requester *req)
 	requester_seek(req, req->tail, done);
 }
 
-void requester_loss(struct qp *qp, uint64_t now_ns)
-{
-	qp->req.rewound_ns = now_ns;
-	congestion_lost(&qp->congestion, qp->req.snd_max, qp->rtt.path_pkts);
-	rtt_lost(&qp->rtt, now_ns);
-	requester_rewind(&qp->req);
-	engine_schedule(qp);
-}
-
 void requester_arrived(struct qp *qp, uint32_t psn)
 {
 	struct requester *req = &qp->req;
@@ -133,75 +122,6 @@ void requester_arrived(struct qp *qp, uint32_t psn)
 	req->rnr_left = qp->attr.rnr_retry;
 	req->in_repair = false;
 	engine_arm(qp, 0);
-}
-
-/* The timer for the ACK: what the configured timeout leaves, or sooner where the round
- * trip is known. The peer may have to wake up first; but when it is known to be awake,
- * since it has just reported a loss, there is no reason to wait so long.
- */
-static void arm_hasty(struct qp *qp, uint64_t now_ns)
-{
-	uint64_t min_ns = qp->congestion.in_recovery ? HASTY_AWAKE_NS : HASTY_NS;
-	uint64_t patience_ns = rtt_patience_ns(&qp->rtt, min_ns) << qp->req.n_hasty;
-	uint64_t due_ns = qp->req.timeout_ns;
-
-	if (patience_ns)
-		due_ns = MIN(due_ns, now_ns + patience_ns);
-	engine_arm(qp, due_ns);
-}
-
-void requester_await_ack(struct qp *qp, uint64_t now_ns)
-{
-	struct requester *req = &qp->req;
-
-	if (req->una_psn == req->snd_max || !qp->attr.timeout) {
-		engine_arm(qp, 0);
-		return;
-	}
-	/* 4.096 us * 2^timeout (11.2.4.2) */
-	req->timeout_ns = now_ns + (4096ull << qp->attr.timeout);
-	req->n_hasty = 0;
-	arm_hasty(qp, now_ns);
-}
-
-/* Too long since, by experience, though not yet by what was configured: send again
- * without counting it as a retry.
- */
-static void hasten(struct qp *qp, uint64_t now_ns)
-{
-	qp->engine->stats.hasty_retries++;
-	congestion_doubt(&qp->congestion, qp->req.snd_max, qp->rtt.path_pkts);
-	rtt_lost(&qp->rtt, now_ns);
-	requester_rewind(&qp->req);
-	engine_schedule(qp);
-	qp->req.n_hasty++;
-	arm_hasty(qp, now_ns);
-}
-
-void requester_timeout(struct qp *qp, uint64_t now_ns)
-{
-	struct requester *req = &qp->req;
-
-	if (req->rnr_wait) {
-		req->rnr_wait = false;
-		engine_arm(qp, 0);
-		engine_schedule(qp);
-		return;
-	}
-	if (now_ns < req->timeout_ns) {
-		hasten(qp, now_ns);
-		return;
-	}
-	qp->engine->stats.ack_timeouts++;
-	req->in_repair = false;
-	if (req->retry_left == 0) {
-		requester_fail(qp, req->tail, IBV_WC_RETRY_EXC_ERR);
-		return;
-	}
-	req->retry_left--;
-	requester_loss(qp, now_ns);
-	congestion_restart(&qp->congestion);
-	requester_await_ack(qp, now_ns);
 }
 
 void requester_check_drained(struct qp *qp)
@@ -552,7 +472,7 @@ bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 		if (req->snd_max != snd_max && !req->unrequested)
 			rtt_sent(&qp->rtt, snd_max, req->una_psn, now_ns);
 		if (!req->timer.due_ns)
-			requester_await_ack(qp, now_ns);
+			retry_await(qp, now_ns);
 	}
 	return false;
 }

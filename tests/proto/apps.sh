@@ -168,7 +168,8 @@ wait_for()
 	done
 }
 
-# The interface goes down and up: the port's state follows, and events tell.
+# The interface goes down and up, its address goes and comes: the port's state follows,
+# and events tell.
 port_state()
 {
 	local rc=0 log=$LOGS/asyncwatch
@@ -179,6 +180,9 @@ port_state()
 	wait_for IBV_EVENT_PORT_ERR "$log" "$SERVER" || rc=1
 	ip -n "$NS_B" link set "$VETH_B" up
 	wait_for IBV_EVENT_PORT_ACTIVE "$log" "$SERVER" || rc=1
+	ip -n "$NS_B" addr del "$ADDR_B/24" dev "$VETH_B"
+	wait_for IBV_EVENT_GID_CHANGE "$log" "$SERVER" || rc=1
+	ip -n "$NS_B" addr add "$ADDR_B/24" dev "$VETH_B"
 	kill "$SERVER" 2>/dev/null || true
 	wait "$SERVER" || true
 	SERVER=
@@ -188,7 +192,7 @@ port_state()
 	grep -qF PORT_DOWN "$LOGS/devinfo" || rc=1
 	ip -n "$NS_B" link set "$VETH_B" up
 	links_up
-	report "ibv_asyncwatch and ibv_devinfo: the interface goes down and up" "$rc"
+	report "ibv_asyncwatch and ibv_devinfo: the interface and its address" "$rc"
 }
 
 # ports - devices that are hosts of their own, between each other and with one that is on
