@@ -117,6 +117,7 @@ struct fetch {
 	uint64_t value;	 /* result of an atomic */
 	uint32_t length; /* bytes left of a READ */
 	bool begun;	 /* the first answer is out */
+	bool is_repeat;	 /* was asked for again */
 };
 
 /* There while READs or atomics are to be answered, and, for repetitions, from the first

@@ -58,6 +58,18 @@ static bool is_full(const struct qp *qp)
 	return f ? f->head - f->tail == f->depth : !qp->attr.max_dest_rd_atomic;
 }
 
+/* A new request shows that the peer has the answer to the oldest of a full list, since it
+ * has no more under way than there is room for. Where that answer was given and asked for
+ * again nevertheless, as both crossed, the repetition is in vain.
+ */
+static void drop_vain_repeat(struct qp *qp)
+{
+	struct fetches *fs = qp->resp.fetches;
+
+	if (fs && is_full(qp) && fs->head != fs->tail && todo_at(fs, fs->tail)->is_repeat)
+		fs->tail++;
+}
+
 static void todo_add(struct qp *qp, struct fetches *fs, const struct fetch *f)
 {
 	*todo_at(fs, fs->head++) = *f;
@@ -143,6 +155,7 @@ uint32_t responder_fetch(struct qp *qp, const struct wire_packet *pkt)
 {
 	struct fetches *fs;
 
+	drop_vain_repeat(qp);
 	/* more than max_dest_rd_atomic (9.7.4.1.4) */
 	if (is_full(qp)) {
 		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
@@ -187,15 +200,20 @@ static void read_again(struct qp *qp, struct fetches *fs, const struct wire_pack
 		return;
 	if (psn_diff(psn_add(f.psn, n_answers(qp, f.length)), qp->resp.epsn) > 0)
 		return; /* beyond what was asked for before */
+	f.is_repeat = true;
 	todo_add(qp, fs, &f);
 }
 
 static void atomic_again(struct qp *qp, struct fetches *fs, uint32_t psn)
 {
-	const struct fetch *f = find_atomic(fs, psn);
+	const struct fetch *done = find_atomic(fs, psn);
+	struct fetch f;
 
-	if (f)
-		todo_add(qp, fs, f);
+	if (!done)
+		return;
+	f = *done;
+	f.is_repeat = true;
+	todo_add(qp, fs, &f);
 }
 
 void responder_fetch_again(struct qp *qp, const struct wire_packet *pkt)

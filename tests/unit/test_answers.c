@@ -222,6 +222,47 @@ static void endless_read_again(void **state)
 	world_close(&p.w);
 }
 
+/* Atomics that were answered are asked for again, as answers and repetitions crossed, and
+ * a new one follows: it is no more than the peer may have under way, for it has the
+ * answers.
+ */
+static void new_behind_repeated(void **state)
+{
+	uint64_t counter = 0;
+	struct world w;
+	struct wire_packet pkt = {
+		.opcode = WIRE_OPCODE(WIRE_RC, WIRE_FETCH_ADD),
+		.pkey = WIRE_PKEY_DEFAULT,
+		.swap_add = 1,
+	};
+	uint8_t bytes[WIRE_HDR_MAX];
+
+	world_open(&w, &world_default);
+	pkt.rkey = world_reg(&w.end[1], &counter, sizeof(counter), WORLD_ALL_ACCESS);
+	pkt.va = (uintptr_t)&counter;
+	pkt.dest_qpn = qp_number(w.end[1].qp);
+	/* all 4 that may be under way; again; and one more, which come together */
+	for (uint32_t i = 0; i < 9; i++) {
+		pkt.psn = psn_add(world_default.psn, i < 4 ? i : i - 4);
+		link_mem_inject(w.end[1].link, bytes, (uint32_t)wire_build(&pkt, bytes));
+		if (i == 3)
+			world_run(&w, WORLD_FOREVER);
+	}
+	world_run(&w, WORLD_FOREVER);
+	assert_int_equal(qp_state(w.end[1].qp), IBV_QPS_RTS);
+	assert_int_equal(counter, 5);
+	assert_int_equal(engine_stats(w.end[1].engine)->tx_naks_fatal, 0);
+
+	/* five new ones are one too many */
+	for (uint32_t i = 5; i < 10; i++) {
+		pkt.psn = psn_add(world_default.psn, i);
+		link_mem_inject(w.end[1].link, bytes, (uint32_t)wire_build(&pkt, bytes));
+	}
+	world_run(&w, WORLD_FOREVER);
+	assert_int_equal(qp_state(w.end[1].qp), IBV_QPS_ERR);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +273,7 @@ int main(void)
 		cmocka_unit_test(fatal_behind_nak),
 		cmocka_unit_test(memory_gone),
 		cmocka_unit_test(endless_read_again),
+		cmocka_unit_test(new_behind_repeated),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
