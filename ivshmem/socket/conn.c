@@ -14,6 +14,7 @@
 
 #include "dirclient.h"
 #include "epoll.h"
+#include "ivshmem/shring_layout.h"
 #include "real.h"
 
 #define SIZE_VARIABLE "VRDMA_SOCKET_BUFFER"
@@ -120,7 +121,8 @@ static void bell_ring(void *arg, enum shring_dir dir)
 	const struct conn *c = arg;
 	int fd = atomic_load(&conn_locals[conn_index(c)].fd), saved = errno;
 
-	real.send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!c->silent)
+		real.send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	errno = saved;
 }
 
@@ -251,6 +253,7 @@ static void ring_close(struct conn *c)
 
 	if (conn_state(c) == CONN_KERNEL)
 		return;
+	c->silent = true;
 	if (c->linger_abort || shring_peek(&c->ring, iov) > 0) {
 		shring_abort(&c->ring);
 	} else {
@@ -430,6 +433,52 @@ void conn_look_at_shadow(struct conn *c, int fd)
 	if (conn_state(c) == CONN_RING && real.poll(&p, 1, 0) > 0)
 		atomic_store(&c->shadow_ended, 1);
 	errno = saved;
+}
+
+bool conn_is_forsaken(struct conn *c, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
+	int saved = errno;
+	bool something = conn_state(c) == CONN_OFFERED && real.poll(&p, 1, 0) > 0;
+
+	errno = saved;
+	if (!something)
+		return conn_state(c) == CONN_OFFERED && c->ring.end[SHRING_WRITE].pos &&
+		       now_ns() - c->offered_ns > UNATTACHED_NS;
+	/* Who attaches does so before it rings. */
+	conn_advance(c, fd);
+	return conn_state(c) == CONN_OFFERED;
+}
+
+static uint32_t peer_state(const struct conn *c)
+{
+	return atomic_load(&c->ring.ctrl->side[!c->ring.side].state);
+}
+
+bool conn_peer_finished(const struct conn *c)
+{
+	return peer_state(c) & SHRING_FINISHED;
+}
+
+/* The peer has gone without a word. As TCP: a reset if it had something unread. */
+static bool is_reset_by_end(struct conn *c)
+{
+	uint32_t tail = atomic_load(&c->ring.ctrl->side[!c->ring.side].tail);
+
+	return atomic_load(&c->shadow_ended) && !conn_peer_finished(c) &&
+	       tail != c->ring.end[SHRING_WRITE].pos;
+}
+
+void conn_notice_end(struct conn *c, int fd)
+{
+	if (unlikely(peer_state(c) & SHRING_RESET || is_reset_by_end(c)))
+		conn_error_of(c, -ECONNRESET);
+	/* Nobody will ring any more: the shadow ends as TCP would. */
+	if (unlikely(atomic_load(&c->write_shut) && !c->shadow_shut &&
+		     conn_state(c) == CONN_RING && conn_peer_finished(c))) {
+		c->shadow_shut = true;
+		real.shutdown(fd, SHUT_WR);
+	}
 }
 
 int conn_error_of(struct conn *c, int rc)

@@ -54,8 +54,10 @@ struct conn {
 	_Atomic uint32_t read_shut, write_shut;
 	_Atomic uint32_t n_full; /* times that a write found the ring full */
 	_Atomic uint32_t n_empty;
-	bool nodelay, cork;	/* as the program set them */
-	bool linger_abort;	/* SO_LINGER with 0 seconds */
+	bool nodelay, cork; /* as the program set them */
+	bool silent;	    /* don't ring: the kernel's close() will tell the peer */
+	bool shadow_shut;  /* both sides have finished, and so the shadow was shut down */
+	bool linger_abort; /* SO_LINGER with 0 seconds */
 	uint64_t timeout_ns[2]; /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 	uint64_t offer_id;
 	uint64_t offered_ns;
@@ -122,6 +124,19 @@ bool conn_revert(struct conn *c, int fd);
 
 /** conn_look_at_shadow() - has the peer gone? A system call; with any lock, or none */
 void conn_look_at_shadow(struct conn *c, int fd);
+
+/** conn_is_forsaken() - OFFERED, and something shows that nobody will attach: call
+ * conn_revert(). A system call in that state.
+ */
+bool conn_is_forsaken(struct conn *c, int fd);
+
+/** conn_peer_finished() - will the peer send no more? Locked for reading. */
+bool conn_peer_finished(const struct conn *c);
+
+/** conn_notice_end() - what the ring and the shadow say of the connection's end, as the
+ * kernel would tell it: sets dead and error. Locked for reading.
+ */
+void conn_notice_end(struct conn *c, int fd);
 
 /** conn_error_of() - what a call that got @rc from the ring returns, and what that
  * changes

@@ -28,15 +28,16 @@
 #include "ivshmem/shring_layout.h"
 #include "ready.h"
 #include "real.h"
+#include "setup.h"
 
-#define SETS_MAX     1024
-#define EVENTS	     64
-#define KERNEL_EACH  8 /* rounds in which ours alone may be told */
-#define INNER_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-#define TAG_PROGRAM  (-1) /* of the program's set in the inner one */
-#define TAG_KICK     (-2)
-#define ALWAYS	     (EPOLLERR | EPOLLHUP)
-#define FLAGS	     (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+#define SETS_MAX       1024
+#define EVENTS	       64
+#define KERNEL_EACH_NS (20 * NSEC_PER_USEC) /* meanwhile ours alone may be told */
+#define INNER_EVENTS   (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define TAG_PROGRAM    (-1) /* of the program's set in the inner one */
+#define TAG_KICK       (-2)
+#define ALWAYS	       (EPOLLERR | EPOLLHUP)
+#define FLAGS	       (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
 struct member {
 	struct member *next_hot, **hot_link; /* hot_link: NULL: cold */
@@ -51,6 +52,7 @@ struct member {
 	uint32_t told_mask;
 	uint32_t told_head;
 	uint32_t told_full;
+	uint32_t told_end;
 };
 
 struct set {
@@ -61,7 +63,8 @@ struct set {
 	int inner; /* -1: no connection was ever in it */
 	int kick;
 	uint32_t sleepers;
-	uint32_t turn;
+	uint32_t direct;   /* threads that wait for the program's set itself */
+	uint64_t asked_ns; /* when the kernel was asked last */
 	uint64_t spin_ns;
 	struct member **members; /* by descriptor */
 	int n_members;		 /* length of the array */
@@ -152,6 +155,19 @@ static void inner_add(const struct set *s, int fd, uint32_t events, int tag)
 	real.epoll_ctl(s->inner, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* Threads that wait for the program's set alone have to change over. What tells them is
+ * an event that the program cannot have put there: our own record's address.
+ */
+static void direct_kick(struct set *s)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+	uint64_t one = 1;
+
+	real.epoll_ctl(s->outer, EPOLL_CTL_ADD, s->kick, &event);
+	if (real.write(s->kick, &one, sizeof(one)) < 0)
+		return; /* full: it wakes them anyway */
+}
+
 static int inner_make(struct set *s)
 {
 	int fd;
@@ -166,6 +182,8 @@ static int inner_make(struct set *s)
 		return -ENOMEM;
 	inner_add(s, s->outer, EPOLLIN, TAG_PROGRAM);
 	inner_add(s, s->kick, EPOLLIN | EPOLLET, TAG_KICK);
+	if (s->direct)
+		direct_kick(s);
 	return 0;
 }
 
@@ -301,6 +319,9 @@ static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *
 		if (real.epoll_ctl(s->outer, EPOLL_CTL_ADD, fd, (void *)event))
 			return -errno;
 	}
+	/* The parent that published it may have gone. */
+	if (e.kind == FD_LISTENER)
+		setup_republish(fd, e);
 	rc = inner_make(s);
 	m = rc ? NULL : member_add(s, fd);
 	if (!m)
@@ -395,34 +416,47 @@ EXPORT int epoll_create(int size)
 
 /* -- what there is to tell */
 
-static uint32_t peer_head(const struct member *m)
+/* What the peer did: bytes, and its end. */
+static uint32_t peer_head(const struct member *m, uint32_t *end)
 {
 	const struct conn *c = &conns[m->e.index];
+	const struct shring_side *peer;
 	struct conn *locked;
 	uint32_t head = 0;
 	int rc;
 
+	*end = 0;
 	locked = conn_lock(m->fd, m->e, SHRING_READ, &rc);
 	if (locked) {
-		head = atomic_load(&c->ring.ctrl->side[!c->ring.side].head);
+		peer = &c->ring.ctrl->side[!c->ring.side];
+		head = atomic_load(&peer->head);
+		*end = (atomic_load(&peer->state) & ~SHRING_OPEN) << 1 |
+		       atomic_load(&c->shadow_ended);
 		conn_unlock(locked, SHRING_READ);
 	}
 	return head;
 }
 
+/* Has something come since the last event was told? */
+static bool is_news(const struct member *m, uint32_t mask)
+{
+	uint32_t end, head = peer_head(m, &end);
+
+	return mask & ~m->told_mask ||
+	       (mask & EPOLLIN && (head != m->told_head || end != m->told_end)) ||
+	       (mask & EPOLLOUT &&
+		       atomic_load(&conns[m->e.index].n_full) != m->told_full);
+}
+
 /* Did something happen since it was told? */
 static bool is_edge(struct member *m, uint32_t mask)
 {
-	const struct conn *c = &conns[m->e.index];
-	uint32_t head = peer_head(m), full = atomic_load(&c->n_full);
-	bool edge = m->fresh || mask & ~m->told_mask ||
-		    (mask & EPOLLIN && head != m->told_head) ||
-		    (mask & EPOLLOUT && full != m->told_full);
+	bool edge = m->fresh || is_news(m, mask);
 
 	if (edge) {
-		m->told_head = head;
+		m->told_head = peer_head(m, &m->told_end);
 		if (mask & EPOLLOUT)
-			m->told_full = full;
+			m->told_full = atomic_load(&conns[m->e.index].n_full);
 	}
 	/* What has ceased may come again. */
 	m->told_mask = mask;
@@ -538,10 +572,7 @@ static bool arm(struct set *s, uint64_t *until)
 			/* An edge between the last look and the ticket. */
 			uint32_t mask = ready_mask(m->fd, m->e, m->event.events & ~FLAGS);
 
-			if (mask & ~m->told_mask ||
-				(mask & EPOLLIN && peer_head(m) != m->told_head) ||
-				(mask & EPOLLOUT &&
-					atomic_load(&c->n_full) != m->told_full))
+			if (is_news(m, mask))
 				return false;
 			m->told_mask = mask;
 		} else if (look_at(m)) {
@@ -654,29 +685,47 @@ static int sleep_once(struct set *s, struct epoll_event *events, int max, uint64
 	return n;
 }
 
+static int look_locked(struct set *s, struct epoll_event *events, int max)
+{
+	int n;
+
+	pthread_mutex_lock(&s->lock);
+	n = look(s, events, max);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+/* The kernel's events, and then ours: bells may have come with these. */
+static int ask_and_look(
+	struct set *s, struct epoll_event *events, int max, const sigset_t *mask)
+{
+	int n = kernel_wait(s, events, max, 0, mask);
+
+	s->asked_ns = now_ns();
+	return n < 0 ? n : n + look_locked(s, events + n, max - n);
+}
+
+/* All that there is to tell; asking the kernel each time would double the cost of a call
+ * that is busy with connections.
+ */
+static int tell_all(
+	struct set *s, struct epoll_event *events, int max, const sigset_t *mask)
+{
+	int n = 0;
+
+	if (now_ns() - s->asked_ns < KERNEL_EACH_NS)
+		n = look_locked(s, events, max);
+	return n ? n : ask_and_look(s, events, max, mask);
+}
+
 static int wait_until(struct set *s, struct epoll_event *events, int max, bool look_only,
 	uint64_t until, const sigset_t *mask)
 {
 	bool spun = false;
-	int n, more;
+	int n;
 
 	for (;;) {
-		pthread_mutex_lock(&s->lock);
-		n = look(s, events, max);
-		pthread_mutex_unlock(&s->lock);
-		if (n && ++s->turn % KERNEL_EACH)
-			return n;
-		more = kernel_wait(s, events + n, max - n, 0, n ? NULL : mask);
-		if (more > 0)
-			n += more;
-		if (n || (more < 0 && more != -EINTR))
-			return n ? n : more;
-		if (more == -EINTR)
-			return more;
-		/* A bell may have come with that. */
-		pthread_mutex_lock(&s->lock);
-		n = look(s, events, max);
-		pthread_mutex_unlock(&s->lock);
+		n = tell_all(s, events, max, mask);
 		if (n || look_only || (until && now_ns() >= until))
 			return n;
 		if (!spun) {
@@ -690,6 +739,35 @@ static int wait_until(struct set *s, struct epoll_event *events, int max, bool l
 	}
 }
 
+/* As long as no connection was ever in the set it's all the kernel's.
+ * Return: was it, also in the end? Then @out is what epoll_pwait() returns
+ */
+static bool wait_direct(struct set *s, struct epoll_event *events, int max,
+	int timeout_ms, const sigset_t *mask, int *out)
+{
+	int n = -1;
+	bool is_direct;
+
+	pthread_mutex_lock(&s->lock);
+	is_direct = s->inner < 0;
+	s->direct += is_direct;
+	pthread_mutex_unlock(&s->lock);
+	if (!is_direct)
+		return false;
+	n = real.epoll_pwait(s->outer, events, max, timeout_ms, mask);
+	pthread_mutex_lock(&s->lock);
+	is_direct = s->inner < 0;
+	if (--s->direct == 0 && !is_direct)
+		real.epoll_ctl(s->outer, EPOLL_CTL_DEL, s->kick, NULL);
+	pthread_mutex_unlock(&s->lock);
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.ptr == s)
+			events[i--] = events[--n];
+	}
+	*out = n;
+	return is_direct || n;
+}
+
 static int wait_for(int epfd, struct epoll_event *events, int max, int timeout_ms,
 	uint64_t until, const sigset_t *mask)
 {
@@ -697,8 +775,10 @@ static int wait_for(int epfd, struct epoll_event *events, int max, int timeout_m
 	struct set *s = e.kind == FD_EPOLL ? set_of(e) : NULL;
 	int n;
 
-	if (!s || s->inner < 0 || max <= 0)
+	if (!s || max <= 0)
 		return real.epoll_pwait(epfd, events, max, timeout_ms, mask);
+	if (wait_direct(s, events, max, timeout_ms, mask, &n))
+		return n;
 	n = wait_until(s, events, max, timeout_ms == 0, until, mask);
 	if (n >= 0)
 		return n;
@@ -742,12 +822,17 @@ EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max,
 bool epoll_set_look(struct fdent e, int *inner)
 {
 	struct set *s = set_of(e);
+	struct pollfd p = {.fd = s->outer, .events = POLLIN};
 	uint64_t never = 0;
 	bool idle;
 
 	*inner = s->inner;
 	if (s->inner < 0)
 		return false;
+	/* Bells that came, and other edges that mean nothing. */
+	kernel_wait(s, NULL, 0, 0, NULL);
+	if (real.poll(&p, 1, 0) > 0)
+		return true;
 	pthread_mutex_lock(&s->lock);
 	idle = arm(s, &never);
 	pthread_mutex_unlock(&s->lock);

@@ -51,18 +51,6 @@ EXPORT int close(int fd)
 	return real.close(fd);
 }
 
-EXPORT int fclose(FILE *file)
-{
-	int fd = fileno(file);
-
-	/* What is buffered has to be written while it's a connection. */
-	if (fd >= 0 && fdtab_get(fd).kind != FD_KERNEL) {
-		fflush(file);
-		forget(fd);
-	}
-	return real.fclose(file);
-}
-
 /* The program's descriptors only, without a loop over all numbers. */
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {

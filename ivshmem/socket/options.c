@@ -118,6 +118,13 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
 
 /* -- shutdown */
 
+/* Has it ended in both directions, so that TCP would know no peer any more? */
+static bool is_over(struct conn *c)
+{
+	return atomic_load(&c->dead) ||
+	       (atomic_load(&c->write_shut) && conn_peer_finished(c));
+}
+
 static int shut(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
 {
 	int rc;
@@ -127,39 +134,68 @@ static int shut(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
 	if (dir == SHRING_READ) {
 		/* The peer never learns of it, in TCP; it just is not read any more. */
 		atomic_store(&c->read_shut, 1);
+		/* Who sleeps on the shadow wakes by this. It tells the peer nothing. */
+		if (c->asleep)
+			real.shutdown(fd, SHUT_RD);
 	} else if (!atomic_exchange(&c->write_shut, 1)) {
 		shring_shutdown(&c->ring, SHRING_WRITE);
+		conn_notice_end(c, fd);
 	}
-	/* Who sleeps on the shadow wakes by this. It tells the peer nothing. */
-	if (dir == SHRING_READ && c->asleep)
-		real.shutdown(fd, SHUT_RD);
 	conn_unlock(c, dir);
 	return 0;
+}
+
+static int end_directions(struct conn *c, int fd, struct fdent e, int how)
+{
+	struct conn *locked;
+	int rc = 0;
+
+	conn_advance(c, fd);
+	if (conn_state(c) == CONN_CONNECTING)
+		return -ENOTCONN;
+	locked = conn_lock(fd, e, SHRING_READ, &rc);
+	if (!locked)
+		return rc;
+	rc = is_over(c) ? -ENOTCONN : 0;
+	conn_unlock(locked, SHRING_READ);
+	if (!rc && how != SHUT_WR)
+		rc = shut(c, fd, e, SHRING_READ);
+	if (!rc && how != SHUT_RD)
+		rc = shut(c, fd, e, SHRING_WRITE);
+	return rc;
 }
 
 EXPORT int shutdown(int fd, int how)
 {
 	struct fdent e = fdtab_get(fd);
 	struct conn *c = ring_conn(fd);
+	int rc;
 
-	if (likely(!c))
+	if (likely(!c) || how < SHUT_RD || how > SHUT_RDWR)
 		return real.shutdown(fd, how);
-	if (how < SHUT_RD || how > SHUT_RDWR) {
-		errno = EINVAL;
-		return -1;
-	}
-	conn_advance(c, fd);
-	if (conn_state(c) == CONN_CONNECTING || atomic_load(&c->dead) ||
-		atomic_load(&c->shadow_ended)) {
-		/* Not connected, or not any more. */
-		if (conn_state(c) == CONN_CONNECTING || atomic_load(&c->dead)) {
+	rc = end_directions(c, fd, e, how);
+	if (rc == CONN_USE_KERNEL)
+		return real.shutdown(fd, how);
+	if (!rc)
+		return 0;
+	errno = -rc;
+	return -1;
+}
+
+EXPORT int getpeername(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	struct fdent e = fdtab_get(fd);
+	struct conn *c =
+		e.kind == FD_CONN ? conn_lock(fd, e, SHRING_READ, &(int){0}) : NULL;
+	bool over;
+
+	if (unlikely(c)) {
+		over = conn_state(c) == CONN_RING && is_over(c);
+		conn_unlock(c, SHRING_READ);
+		if (over) {
 			errno = ENOTCONN;
 			return -1;
 		}
 	}
-	if (how != SHUT_WR && shut(c, fd, e, SHRING_READ) == CONN_USE_KERNEL)
-		return real.shutdown(fd, how);
-	if (how != SHUT_RD && shut(c, fd, e, SHRING_WRITE) == CONN_USE_KERNEL)
-		return real.shutdown(fd, how);
-	return 0;
+	return real.getpeername(fd, sa, len);
 }

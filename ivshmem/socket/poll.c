@@ -106,7 +106,8 @@ static int ask_kernel(const struct call *c, const struct timespec *timeout, bool
 	}
 	n = real.ppoll(c->kernel, c->n, timeout, timeout && !ours ? NULL : c->mask);
 	for (nfds_t i = 0; n > 0 && i < c->n; i++) {
-		if (c->watches[i].e.kind != FD_CONN)
+		/* A set whose inner one was waited for is looked at again. */
+		if (c->watches[i].e.kind != FD_CONN && c->kernel[i].fd == c->fds[i].fd)
 			c->fds[i].revents |= c->kernel[i].revents;
 	}
 	return n;

@@ -3,6 +3,7 @@
  * The library's begin, and fork().
  */
 #include <pthread.h>
+#include <unistd.h>
 
 #include "conn.h"
 #include "dirclient.h"
@@ -39,8 +40,19 @@ EXPORT pid_t fork(void)
 	return pid;
 }
 
-static void __attribute__((constructor(101))) begin(void)
+/* A child that shares our memory would change our tables as it closes and copies its
+ * descriptors. POSIX lets vfork() be fork().
+ */
+EXPORT pid_t vfork(void)
 {
+	return fork();
+}
+
+/* The first constructor of all (meson.build), so libc has not got its environment yet. */
+static void __attribute__((constructor(101))) begin(int argc, char **argv, char **envp)
+{
+	if (!environ)
+		environ = envp;
 	real_init();
 	fdtab_init();
 	wait_init();

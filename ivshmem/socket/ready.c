@@ -25,15 +25,6 @@ static bool is_finished(struct conn *c)
 	       atomic_load(&c->shadow_ended) || atomic_load(&c->dead);
 }
 
-/* A reset shows as an error before somebody reads. */
-static void notice_reset(struct conn *c)
-{
-	uint32_t state = atomic_load(&c->ring.ctrl->side[!c->ring.side].state);
-
-	if (unlikely(state & SHRING_RESET))
-		conn_error_of(c, -ECONNRESET);
-}
-
 static int read_mask(int fd, struct fdent e, uint32_t wanted, uint32_t *mask)
 {
 	struct conn *c;
@@ -44,7 +35,7 @@ static int read_mask(int fd, struct fdent e, uint32_t wanted, uint32_t *mask)
 	if (!c)
 		return rc;
 	conn_advance(c, fd);
-	notice_reset(c);
+	conn_notice_end(c, fd);
 	finished = is_finished(c);
 	if (conn_is_ready(c, SHRING_READ))
 		*mask |= wanted & (POLLIN | POLLRDNORM);
@@ -81,6 +72,8 @@ uint32_t ready_mask(int fd, struct fdent e, uint32_t wanted)
 	conn_advance(c, fd);
 	if (conn_state(c) == CONN_CONNECTING)
 		return 0;
+	if (conn_is_forsaken(c, fd))
+		conn_revert(c, fd);
 	if (conn_state(c) == CONN_KERNEL)
 		return kernel_mask(fd, wanted);
 	rc = read_mask(fd, e, wanted, &mask);

@@ -25,6 +25,7 @@
 	X(int, connect, (int, const struct sockaddr *, socklen_t))                       \
 	X(int, listen, (int, int))                                                       \
 	X(int, accept4, (int, struct sockaddr *, socklen_t *, int))                      \
+	X(int, getpeername, (int, struct sockaddr *, socklen_t *))                       \
 	X(int, shutdown, (int, int))                                                     \
 	X(int, getsockopt, (int, int, int, void *, socklen_t *))                         \
 	X(int, setsockopt, (int, int, int, const void *, socklen_t))                     \
@@ -63,6 +64,8 @@
 	X(pid_t, fork, (void))                                                           \
 	X(int, fclose, (FILE *))                                                         \
 	X(FILE *, fdopen, (int, const char *))                                           \
+	X(int, fileno_unlocked, (FILE *))                                                \
+	X(int, vdprintf, (int, const char *, va_list))                                   \
 	X(int, execve, (const char *, char *const *, char *const *))
 
 struct real {

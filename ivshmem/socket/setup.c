@@ -125,6 +125,12 @@ void setup_unpublish(int fd, struct fdent e)
 		dirclient_ask(&request, NULL, 0, &reply, NULL);
 }
 
+void setup_republish(int fd, struct fdent e)
+{
+	if (unlikely(!listeners[e.index].id))
+		publish(fd, e.index);
+}
+
 void setup_dup(struct fdent e, int to)
 {
 	atomic_fetch_add(&listeners[e.index].n_fds, 1);
@@ -213,8 +219,8 @@ EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	/* One that was inherited, or published by the parent. */
 	if (unlikely(e.kind == FD_KERNEL && dirclient_is_on() && is_tcp(fd)))
 		listener_add(fd);
-	else if (e.kind == FD_LISTENER && unlikely(!listeners[e.index].id))
-		publish(fd, e.index);
+	else if (e.kind == FD_LISTENER)
+		setup_republish(fd, e);
 	new = real.accept4(fd, sa, len, flags);
 	if (new < 0 || fdtab_get(fd).kind != FD_LISTENER)
 		return new;

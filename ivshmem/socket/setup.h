@@ -12,6 +12,9 @@
 /** setup_unpublish() - a listening descriptor, which is @e, is about to be closed */
 void setup_unpublish(int fd, struct fdent e);
 
+/** setup_republish() - a listener is used by a process that did not publish it */
+void setup_republish(int fd, struct fdent e);
+
 /** setup_dup() - @to is the same listener as one that is @e */
 void setup_dup(struct fdent e, int to);
 

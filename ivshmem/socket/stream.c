@@ -52,17 +52,6 @@ static bool is_nonblocking(const struct conn *c, int flags)
 
 /* -- receiving */
 
-/* The peer has gone without a word. As TCP: a reset if it had something unread. */
-static int end_of_gone(struct conn *c)
-{
-	const struct shring_end *tx = &c->ring.end[SHRING_WRITE];
-	uint32_t tail = atomic_load(&c->ring.ctrl->side[!c->ring.side].tail);
-
-	if (tail == tx->pos || atomic_load(&c->dead))
-		return 0;
-	return conn_error_of(c, -ECONNRESET);
-}
-
 /* Nothing to read: why? */
 static int nothing(struct conn *c, int fd)
 {
@@ -72,7 +61,7 @@ static int nothing(struct conn *c, int fd)
 		/* It may have written, and finished, just before. */
 		if (shring_is_ready(&c->ring, SHRING_READ))
 			return -EINTR;
-		return end_of_gone(c);
+		return 0;
 	}
 	if (++c->n_empty % LOOKS_PER_SHADOW == 0)
 		conn_look_at_shadow(c, fd);
@@ -85,6 +74,25 @@ static int take_error(struct conn *c)
 	int error = atomic_exchange(&c->error, 0);
 
 	return -error;
+}
+
+/* MSG_TRUNC: as if they were received, without having them. */
+static ssize_t skip(struct conn *c, struct cursor *to, bool peek)
+{
+	struct iovec iov[2], piece;
+	ssize_t rc = shring_peek(&c->ring, iov);
+	size_t n, before = to->done;
+
+	while (rc > 0 && (piece = cursor_piece(to)).iov_len) {
+		n = MIN(piece.iov_len, (size_t)rc);
+		cursor_move(to, n);
+		rc -= (ssize_t)n;
+	}
+	if (to->done == before)
+		return rc;
+	if (!peek)
+		shring_consume(&c->ring, to->done - before);
+	return (ssize_t)to->done;
 }
 
 static ssize_t copy_peeked(struct conn *c, struct cursor *to)
@@ -135,14 +143,23 @@ static ssize_t recv_once(struct conn *c, int fd, struct cursor *to, int flags)
 {
 	ssize_t n;
 
+	if (unlikely(!cursor_piece(to).iov_len))
+		return conn_is_ready(c, SHRING_READ) ? 0 : -EAGAIN;
 	do {
-		n = flags & MSG_PEEK ? copy_peeked(c, to) : recv_some(c, to);
+		if (unlikely(flags & MSG_TRUNC))
+			n = skip(c, to, flags & MSG_PEEK);
+		else
+			n = flags & MSG_PEEK ? copy_peeked(c, to) : recv_some(c, to);
 		if (n == -EAGAIN)
 			n = nothing(c, fd);
 	} while (n == -EINTR);
-	if (unlikely(n < 0 && n != -EAGAIN)) {
-		conn_error_of(c, (int)n);
-		n = take_error(c);
+	if (unlikely(n <= 0 && n != -EAGAIN)) {
+		if (n)
+			conn_error_of(c, (int)n);
+		conn_notice_end(c, fd);
+		/* The end is told as the end, unless it was none of the peer's will. */
+		if (n || (atomic_load(&c->shadow_ended) && !conn_peer_finished(c)))
+			n = take_error(c);
 	}
 	return n;
 }
@@ -163,13 +180,14 @@ ssize_t stream_recv(
 	size_t want = flags & MSG_WAITALL ? total(iov, n_iov) : 1;
 	uint64_t until = 0;
 	struct conn *c;
+	bool forsaken;
 	ssize_t n;
 	int rc;
 
-	if (unlikely(flags & (MSG_OOB | MSG_ERRQUEUE)))
+	if (unlikely(flags & MSG_OOB))
 		return -EINVAL;
-	if (unlikely(!total(iov, n_iov)))
-		return 0;
+	if (unlikely(flags & MSG_ERRQUEUE))
+		return -EAGAIN;
 	for (bool first = true;; first = false) {
 		c = conn_lock(fd, e, SHRING_READ, &rc);
 		if (!c)
@@ -179,9 +197,10 @@ ssize_t stream_recv(
 		n = recv_once(c, fd, &to, flags);
 		if (to.done >= want || (n <= 0 && n != -EAGAIN) ||
 			(is_nonblocking(c, flags))) {
-			/* The next who waits does not know of an unattached listener. */
-			conn_advance(c, fd);
+			forsaken = n == -EAGAIN && conn_is_forsaken(c, fd);
 			conn_unlock(c, SHRING_READ);
+			if (unlikely(forsaken) && !conn_revert(c, fd))
+				return CONN_USE_KERNEL;
 			return to.done ? (ssize_t)to.done : n;
 		}
 		if (first)
@@ -207,8 +226,10 @@ static int broken_pipe(struct conn *c, int flags)
 
 /* The peer closed: TCP takes the first bytes, and learns by them that they are unwanted.
  */
-static ssize_t send_in_vain(struct conn *c, struct cursor *from)
+static ssize_t send_in_vain(struct conn *c, int fd, struct cursor *from)
 {
+	/* So does the kernel by this. */
+	real.send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	atomic_store(&c->dead, 1);
 	atomic_store(&c->error, EPIPE);
 	return (ssize_t)(from->done + total(from->iov, from->n) - from->at);
@@ -237,21 +258,21 @@ static ssize_t send_some(struct conn *c, struct cursor *from)
 	return from->done > before ? (ssize_t)from->done : n;
 }
 
-static ssize_t send_once(struct conn *c, struct cursor *from, int flags)
+static ssize_t send_once(struct conn *c, int fd, struct cursor *from, int flags)
 {
 	ssize_t n;
 
 	if (unlikely(atomic_load(&c->write_shut) || atomic_load(&c->dead)))
 		return broken_pipe(c, flags);
 	if (unlikely(atomic_load(&c->shadow_ended)))
-		return send_in_vain(c, from);
+		return send_in_vain(c, fd, from);
 	if (unlikely(conn_state(c) == CONN_CONNECTING))
 		return -EAGAIN;
 	n = send_some(c, from);
 	if (likely(n >= 0 || n == -EAGAIN))
 		return n;
 	if (n == -EPIPE)
-		return send_in_vain(c, from);
+		return send_in_vain(c, fd, from);
 	conn_error_of(c, (int)n);
 	return broken_pipe(c, flags);
 }
@@ -275,7 +296,7 @@ ssize_t stream_send(
 								  : rc;
 		if (unlikely(conn_state(c) != CONN_RING))
 			conn_advance(c, fd);
-		n = send_once(c, &from, flags);
+		n = send_once(c, fd, &from, flags);
 		if (n >= 0 && (size_t)n > from.done)
 			from.done = (size_t)n;
 		if (from.done >= want || (n < 0 && n != -EAGAIN) ||

@@ -42,7 +42,8 @@ EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	struct iovec iov = {buf, len};
 
-	STREAM_OR(fd, stream_recv(fd, e, &iov, 1, 0), real.read(fd, buf, len));
+	/* Unlike recv(), it does not look at the connection for nothing. */
+	STREAM_OR(fd, len ? stream_recv(fd, e, &iov, 1, 0) : 0, real.read(fd, buf, len));
 }
 
 EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)

@@ -86,26 +86,13 @@ static bool bells_drain(struct conn *c, int fd)
 	return true;
 }
 
-static bool will_not_attach(struct conn *c, int fd)
-{
-	char byte;
-
-	if (real.recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN) {
-		return c->ring.end[SHRING_WRITE].pos &&
-		       now_ns() - c->offered_ns > UNATTACHED_NS;
-	}
-	/* Who attaches does so before it rings. */
-	conn_advance(c, fd);
-	return conn_state(c) == CONN_OFFERED;
-}
-
 enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir)
 {
 	enum doze result = DOZE_SLEEP;
 	int saved = errno;
 
 	conn_advance(c, fd);
-	if (conn_state(c) == CONN_OFFERED && will_not_attach(c, fd))
+	if (conn_is_forsaken(c, fd))
 		return DOZE_REVERT;
 	if (!lock_take(&c->doze))
 		return DOZE_READY;
