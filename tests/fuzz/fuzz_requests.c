@@ -17,8 +17,6 @@
 #include "verbs_input.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define N_QPS  4
@@ -30,14 +28,6 @@
 #define PD     1
 #define BUF    (64u << 10)
 #define MEMORY 8192u /* of it, that regions show */
-
-#define must(ok)                                                         \
-	do {                                                             \
-		if (!(ok)) {                                             \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #ok); \
-			abort();                                         \
-		}                                                        \
-	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

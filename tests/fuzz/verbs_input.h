@@ -9,7 +9,18 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <infiniband/verbs.h>
+
+/* Abort with the place when it is not so. */
+#define must(ok)                                                                 \
+	do {                                                                     \
+		if (!(ok)) {                                                     \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #ok); \
+			abort();                                                 \
+		}                                                                \
+	} while (0)
 
 /* What is left of the input; zeros come behind its end. */
 struct input {
