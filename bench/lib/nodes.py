@@ -110,8 +110,8 @@ def pair(sides, name, *options):
     try:
         text = sides[0].run(program, "--local", sides[0].under,
                             "--peer", sides[1].under, *options)
-        server.wait(timeout=10)
     finally:
+        # The client has all that is to be known.
         server.kill()
         server.wait()
     return json.loads(text)
