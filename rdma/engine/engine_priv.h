@@ -389,6 +389,8 @@ enum fetch_output {
 	FETCH_OUTPUT_FULL,  /* the burst had no room */
 	FETCH_OUTPUT_PACED, /* the rest is to wait, see engine_pace() */
 };
+/* Are there answers to be emitted? */
+bool responder_fetch_is_due(const struct qp *qp);
 /* Emit answers. */
 enum fetch_output responder_fetch_output(
 	struct qp *qp, struct link_burst *burst, uint64_t now_ns);

@@ -148,6 +148,15 @@ static void receive_fetch(struct qp *qp, const struct wire_packet *pkt)
 	resp->msn = psn_add(resp->msn, 1);
 }
 
+static bool is_ready_for(struct qp *qp, uint32_t flags)
+{
+	/* The peer may have asked for what lies behind the key that it now gives back. It
+	 * should have waited for that, but NICs answer in order. */
+	if ((flags & WIRE_HAS_IETH) && responder_fetch_is_due(qp))
+		return false;
+	return !message_needs_wqe(&qp->resp, flags) || message_take_wqe(qp);
+}
+
 static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint32_t flags)
 {
 	struct responder *resp = &qp->resp;
@@ -161,7 +170,7 @@ static void receive_in_order(struct qp *qp, const struct wire_packet *pkt, uint3
 		responder_nak_fatal(qp, WIRE_SYN_NAK_INVALID_REQUEST);
 		return;
 	}
-	if (message_needs_wqe(resp, flags) && !message_take_wqe(qp)) {
+	if (!is_ready_for(qp, flags)) {
 		/* Each try is answered; what follows the refused packet is not. */
 		resp->nak_sent = true;
 		answer(qp, WIRE_SYN_RNR_NAK | qp->attr.min_rnr_timer);

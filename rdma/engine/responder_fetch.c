@@ -70,6 +70,13 @@ static void drop_vain_repeat(struct qp *qp)
 		fs->tail++;
 }
 
+bool responder_fetch_is_due(const struct qp *qp)
+{
+	const struct fetches *fs = qp->resp.fetches;
+
+	return fs && fs->head != fs->tail;
+}
+
 static void todo_add(struct qp *qp, struct fetches *fs, const struct fetch *f)
 {
 	*todo_at(fs, fs->head++) = *f;

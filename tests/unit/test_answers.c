@@ -197,6 +197,43 @@ static void memory_gone(void **state)
 	world_close(&p.w);
 }
 
+/* A peer asks for memory and gives its key back without waiting for the answer, which it
+ * gets nevertheless.
+ */
+static void answer_before_invalidation(void **state)
+{
+	struct packets p;
+	struct mw_list list = LIST_HEAD_INITIALIZER(list);
+	struct mw_user user;
+	struct mw_binding b;
+	struct engine *engine;
+
+	setup(&p);
+	engine = p.w.end[1].engine;
+	user = (struct mw_user){WORLD_PD, qp_number(p.w.end[1].qp), &list};
+	b = (struct mw_binding){.addr = (uintptr_t)p.memory,
+		.length = 64,
+		.access = IBV_ACCESS_REMOTE_READ};
+	b.lkey = world_reg(&p.w.end[1], p.memory, sizeof(p.memory), IBV_ACCESS_MW_BIND);
+	assert_int_equal(
+		mw_alloc(engine_mrs(engine), WORLD_PD, IBV_MW_TYPE_2, &b.key), 0);
+	assert_int_equal(mw_bind(engine_mrs(engine), &b, &user), 0);
+	world_recv(&p.w.end[1], 0, p.memory, 64, p.rkey);
+
+	add(&p, WIRE_READ_REQUEST, 0, b.key);
+	add(&p, WIRE_SEND_ONLY_INV, 1, b.key);
+	take_in(&p);
+	assert_int_equal(engine_output(engine, &p.w.burst, p.w.now), 2);
+	assert_answer(&p, 0, WIRE_READ_RESP_ONLY, WIRE_SYN_ACK_NO_CREDIT_LIMIT, 0);
+	assert_answer(&p, 1, WIRE_ACK, WIRE_SYN_RNR_NAK | 1, 1);
+	assert_false(LIST_EMPTY(&list));
+	add(&p, WIRE_SEND_ONLY_INV, 1, b.key);
+	take_in(&p);
+	assert_says(&p, WIRE_SYN_ACK_NO_CREDIT_LIMIT, 1);
+	assert_true(LIST_EMPTY(&list));
+	world_close(&p.w);
+}
+
 /* With the smallest packets the answers to a READ of 4 GiB would take as many PSNs as
  * there are, so that the last has the number of the first. None is given.
  */
@@ -272,6 +309,7 @@ int main(void)
 		cmocka_unit_test(hole_filled_behind_nak),
 		cmocka_unit_test(fatal_behind_nak),
 		cmocka_unit_test(memory_gone),
+		cmocka_unit_test(answer_before_invalidation),
 		cmocka_unit_test(endless_read_again),
 		cmocka_unit_test(new_behind_repeated),
 	};
