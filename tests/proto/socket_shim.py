@@ -8,15 +8,13 @@ Usage: socket_shim.py VRDMA_RUN VRDMA_IVSHMEM
 """
 
 import os
-import re
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 import net
+import shim
 
 RUN, SERVER = sys.argv[1:3]
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "socket_peer.py")
@@ -24,41 +22,17 @@ TIMEOUT_S = 60  # for what is done in a moment; never reached
 MODES = ("block", "poll", "select", "epoll")
 
 
-class Region:
-    """A server with one region, and its counters."""
-
-    def __init__(self, folder):
-        self.socket = os.path.join(folder, "region")
-        self.process = subprocess.Popen(
-            [SERVER, "--region", f"name=a,size=64K,socket={self.socket},sockets=64,hugepages=never"],
-            stdout=subprocess.PIPE, text=True)
-        while not os.path.exists(self.socket + ".dir"):
-            assert self.process.poll() is None
-            time.sleep(0.01)
-
-    def counters(self):
-        self.process.send_signal(signal.SIGUSR1)
-        for line in self.process.stdout:
-            if line.startswith("region "):
-                return {k: int(v) for k, v in re.findall(r" (\w+)=(\d+)(?= )", line)}
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait()
-        self.process.stdout.close()
-
-
-def command(words, shim, inside):
-    shimmed = [RUN, "--sockets", "--region", region.socket, "--"] if shim else []
+def command(words, shimmed, inside):
+    wrapper = [RUN, "--sockets", "--region", region.socket, "--"] if shimmed else []
     where = ["ip", "netns", "exec", net.PEER] if inside else []
-    return [*where, *shimmed, sys.executable, PROGRAM, *map(str, words)]
+    return [*where, *wrapper, sys.executable, PROGRAM, *map(str, words)]
 
 
 def setUpModule():
     global veth, region, folder
     veth = net.Veth()
     folder = tempfile.TemporaryDirectory()
-    region = Region(folder.name)
+    region = shim.Region(SERVER, folder.name)
 
 
 def tearDownModule():
@@ -73,8 +47,8 @@ class Echo(unittest.TestCase):
     def counted(self, name):
         return region.counters()[name] - self.before[name]
 
-    def start(self, mode, address, n, shim=True, inside=True):
-        server = subprocess.Popen(command(["serve", mode, address, n], shim, inside),
+    def start(self, mode, address, n, shimmed=True, inside=True):
+        server = subprocess.Popen(command(["serve", mode, address, n], shimmed, inside),
                                   stdout=subprocess.PIPE, text=True)
         self.addCleanup(server.stdout.close)
         self.addCleanup(server.wait)
