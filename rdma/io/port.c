@@ -341,7 +341,8 @@ static struct link_port *link_port_alloc(void)
 	port->link.fd = -1;
 	port->tapped_fd = -1;
 	port->name_fd = -1;
-	port->tx.run_max = RUN_MAX_PKTS;
+	port->tx.max_pkts = RUN_MAX_PKTS;
+	port->tx.gso_refusal = EINVAL; /* Linux before 6.2 */
 	port->rx.data = data;
 	pthread_mutex_init(&port->neigh_lock, NULL);
 	return port;

@@ -27,13 +27,6 @@
  */
 #define PORT_VNET_SIZE sizeof(struct virtio_net_hdr)
 
-struct port_tx {
-	struct run run[LINK_BURST]; /* one for each message */
-	struct mmsghdr msg[LINK_BURST];
-	struct run_layout layout;
-	int run_max; /* packets in a message: 1 once the kernel has refused GSO */
-};
-
 struct port_rx_buffer {
 	struct eth_packet pkt;
 	size_t segment;	 /* bytes of UDP payload of each packet; the last has the rest */
@@ -61,7 +54,7 @@ struct link_port {
 	 * one does: packets to ourselves and to groups. */
 	int tapped_fd;
 	int name_fd; /* keeps other processes here from taking the address */
-	struct port_tx tx;
+	struct run_tx tx;
 	struct port_rx rx;
 
 	pthread_mutex_t neigh_lock;

@@ -5,23 +5,14 @@
  * asks for that, and all headers of its first packet in front. The kernel gives packet i
  * the identification i, and completes the UDP checksums.
  */
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/log.h"
-#include "lib/util.h"
 #include "port_priv.h"
 
 /* RoCEv2 source ports: 0xC000 + 14 bits of entropy (annex A17). */
 #define SPORT_BASE  0xc000
 #define SPORT_COUNT 0x4000
-/* How long one burst may wait for room in the socket. Beyond that it is congestion, and
- * the engine's to deal with.
- */
-#define SEND_WAIT_MS 1
-
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
@@ -67,7 +58,7 @@ static void vnet_header_put(uint8_t *p, size_t headers, size_t segment, bool is_
 static void message_put(struct link_port *port, const struct link_burst *burst, int m,
 	const struct way *way)
 {
-	struct port_tx *tx = &port->tx;
+	struct run_tx *tx = &port->tx;
 	const struct run *run = &tx->run[m];
 	const struct link_tx *head = &burst->pkt[run->first];
 	struct eth_packet pkt = {
@@ -94,13 +85,6 @@ static void message_put(struct link_port *port, const struct link_burst *burst, 
 	};
 }
 
-static void count_sent(
-	struct link_port *port, const struct link_burst *burst, const struct run *run)
-{
-	port->link.stats.tx_packets += (uint64_t)run->n_pkts;
-	port->link.stats.tx_bytes += run_size(burst, run);
-}
-
 /* The MAC that message @m is for is not known yet: keep a copy. */
 static void message_hold(struct link_port *port, const struct link_burst *burst, int m)
 {
@@ -115,62 +99,8 @@ static void message_hold(struct link_port *port, const struct link_burst *burst,
 	*held = (struct neigh_held){
 		.n_packets = (uint32_t)run->n_pkts, .size = (uint32_t)iov->iov_len};
 	memcpy(held->data, iov->iov_base, iov->iov_len);
-	count_sent(port, burst, run);
+	run_count(&port->link.stats, burst, run);
 	port_neigh_hold(port, burst->pkt[run->first].dgid, held);
-}
-
-static void wait_writable(int fd)
-{
-	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-
-	poll(&pfd, 1, SEND_WAIT_MS);
-}
-
-/* The kernel refused the message that @run is. Return: whether to try once more */
-static bool refusal_may_pass(
-	struct link_port *port, const struct run *run, int fd, bool *waited)
-{
-	int err = errno;
-
-	if (err == EINVAL && run->n_pkts > 1) {
-		/* Linux before 6.2. The packets are laid out with the identifications of
-		 * a GSO send, so they are lost; the next burst is sent one by one. */
-		port->tx.run_max = 1;
-		log_write(LOG_LEVEL_WARN, "port", "%s takes no UDP GSO: slow sends",
-			port->link.ifname);
-		return false;
-	}
-	if ((err == EAGAIN || err == ENOBUFS) && !*waited) {
-		*waited = true;
-		wait_writable(fd);
-		return true;
-	}
-	return false;
-}
-
-/* Send the first @n messages. The burst waits for room once; what the kernel refuses then
- * is lost.
- */
-static void messages_send(
-	struct link_port *port, const struct link_burst *burst, int fd, int n)
-{
-	struct port_tx *tx = &port->tx;
-	bool waited = false;
-	int done = 0;
-
-	while (done < n) {
-		int sent = sendmmsg(
-			fd, &tx->msg[done], (unsigned int)(n - done), MSG_DONTWAIT);
-
-		port->link.stats.tx_syscalls++;
-		if (sent > 0) {
-			for (int end = done + sent; done < end; done++)
-				count_sent(port, burst, &tx->run[done]);
-		} else if (!refusal_may_pass(port, &tx->run[done], fd, &waited)) {
-			port->link.stats.tx_failed += (uint64_t)tx->run[done].n_pkts;
-			done++;
-		}
-	}
 }
 
 /* Lay out the run as message @m, if it is to be sent now. Return: messages that are there
@@ -194,9 +124,10 @@ void link_port_send(struct link *link, const struct link_burst *burst)
 	struct way way = {.fd = -1};
 	int n_msgs = 0, next;
 
+	run_reset(&port->tx.layout);
 	for (int i = 0; i < burst->n_pkts; i = next) {
 		const struct link_tx *pkt = &burst->pkt[i];
-		struct run run = run_find(burst, i, port->tx.run_max, SPORT_COUNT);
+		struct run run = run_find(burst, i, port->tx.max_pkts, SPORT_COUNT);
 		int fd = way.fd;
 
 		next = i + run.n_pkts;
@@ -206,14 +137,13 @@ void link_port_send(struct link *link, const struct link_burst *burst)
 		}
 		way = way_find(port, pkt->dgid, (uint32_t)run.n_pkts);
 		if (n_msgs && fd != way.fd) {
-			messages_send(port, burst, fd, n_msgs);
+			run_send(link, &port->tx, burst, fd, n_msgs);
 			n_msgs = 0;
 		}
 		n_msgs = run_enqueue(port, burst, &run, &way, n_msgs);
 	}
 	if (n_msgs)
-		messages_send(port, burst, way.fd, n_msgs);
-	run_reset(&port->tx.layout);
+		run_send(link, &port->tx, burst, way.fd, n_msgs);
 }
 
 void link_port_expect(struct link *link, const uint8_t gid[16])

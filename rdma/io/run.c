@@ -2,14 +2,21 @@
 #include "run.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 
+#include "lib/log.h"
 #include "lib/util.h"
 
 /* A message may be as large as one IP packet: 65507 bytes for IPv4, and this for IPv6,
  * where the kernel counts the IP header in.
  */
 #define RUN_MAX_BYTES (65535 - 40 - 8)
+/* How long one burst may wait for room in a socket. Beyond that it is congestion, and
+ * the engine's to deal with.
+ */
+#define SEND_WAIT_MS 1
 
 struct run run_find(
 	const struct link_burst *burst, int first, int max_pkts, unsigned int n_sports)
@@ -75,4 +82,65 @@ void run_put(struct run_layout *layout, const struct link_burst *burst,
 {
 	for (int i = 0; i < run->n_pkts; i++)
 		packet_put(layout, burst, &burst->pkt[run->first + i], flow, (uint16_t)i);
+}
+
+void run_count(
+	struct link_stats *stats, const struct link_burst *burst, const struct run *run)
+{
+	stats->tx_packets += (uint64_t)run->n_pkts;
+	stats->tx_bytes += run_size(burst, run);
+}
+
+static void wait_writable(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+
+	poll(&pfd, 1, SEND_WAIT_MS);
+}
+
+/* The kernel refused the message that @run is. Return: whether to try once more */
+static bool refusal_may_pass(const struct link *link, struct run_tx *tx,
+	const struct run *run, int fd, bool *waited)
+{
+	int err = errno;
+
+	if (err == tx->gso_refusal && run->n_pkts > 1) {
+		/* An older kernel. The packets are laid out with the identifications of a
+		 * GSO send, so they are lost; the next burst is sent one by one.
+		 */
+		tx->max_pkts = 1;
+		log_write(LOG_LEVEL_WARN, "link", "%s takes no UDP GSO: slow sends",
+			link->ifname);
+		return false;
+	}
+	if ((err == EAGAIN || err == ENOBUFS) && !*waited) {
+		*waited = true;
+		wait_writable(fd);
+	}
+	return true;
+}
+
+void run_send(struct link *link, struct run_tx *tx, const struct link_burst *burst,
+	int fd, int n)
+{
+	bool waited = false, retried = false;
+	int done = 0;
+
+	while (done < n) {
+		int sent = sendmmsg(fd, &tx->msg[done], (unsigned int)(n - done), 0);
+
+		link->stats.tx_syscalls++;
+		if (sent > 0) {
+			for (int end = done + sent; done < end; done++)
+				run_count(&link->stats, burst, &tx->run[done]);
+			retried = false;
+		} else if (!retried &&
+			   refusal_may_pass(link, tx, &tx->run[done], fd, &waited)) {
+			retried = true;
+		} else {
+			link->stats.tx_failed += (uint64_t)tx->run[done].n_pkts;
+			retried = false;
+			done++;
+		}
+	}
 }

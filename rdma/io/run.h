@@ -11,6 +11,7 @@
 #define RDMA_IO_RUN_H
 
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "link_priv.h"
@@ -57,5 +58,28 @@ uint8_t *run_begin(struct run_layout *layout, size_t size);
  */
 void run_put(struct run_layout *layout, const struct link_burst *burst,
 	const struct run *run, const struct wire_flow *flow);
+
+/** struct run_tx - the messages of a burst on their way to the kernel */
+struct run_tx {
+	struct run run[LINK_BURST]; /* one for each message */
+	struct mmsghdr msg[LINK_BURST];
+	struct run_layout layout;
+	int max_pkts;	 /* in a message: RUN_MAX_PKTS; 1 once the kernel refused GSO */
+	int gso_refusal; /* the errno by which it does */
+};
+
+/** run_send() - send the first @n messages from @fd, which does not block
+ *
+ * Each message that the kernel refuses gets one more try, as the reason may have been a
+ * passing one: no room, or an error that an earlier packet or the interface left in the
+ * socket. The messages as a whole wait for room once, and shortly. What is refused then
+ * is counted in @link's tx_failed.
+ */
+void run_send(struct link *link, struct run_tx *tx, const struct link_burst *burst,
+	int fd, int n);
+
+/** run_count() - a message was sent, or will be: add it to @stats */
+void run_count(
+	struct link_stats *stats, const struct link_burst *burst, const struct run *run);
 
 #endif

@@ -268,7 +268,9 @@ static struct link_udp *link_udp_alloc(void)
 	udp->link.ops = &link_udp_ops;
 	udp->rx.own.fd = -1;
 	udp->rx.epoll_fd = -1;
-	udp->tx.run_max = RUN_MAX_PKTS;
+	udp->tx.runs.max_pkts = RUN_MAX_PKTS;
+	/* on an interface without checksum offload */
+	udp->tx.runs.gso_refusal = EIO;
 	for (int i = 0; i < UDP_TX_SOCKETS; i++)
 		udp->tx.socket[i].fd = -1;
 	return udp;

@@ -23,14 +23,11 @@ struct udp_tx_socket {
 
 struct udp_tx {
 	struct udp_tx_socket socket[UDP_TX_SOCKETS];
-	struct run run[LINK_BURST]; /* one for each message */
-	struct mmsghdr msg[LINK_BURST];
-	union gid_sockaddr to[LINK_BURST];
+	struct run_tx runs;
+	union gid_sockaddr to[LINK_BURST]; /* of each message */
 	struct {
 		_Alignas(struct cmsghdr) char buf[CMSG_SPACE(sizeof(uint16_t))];
 	} control[LINK_BURST];
-	struct run_layout layout;
-	int run_max; /* packets in a message: 1 once the kernel has refused GSO */
 };
 
 /* Where packets come in: the link's own socket, or that of a group (udp_group.c). */

@@ -644,6 +644,8 @@ class BetweenLinks(PortTest):
 
     def test_udp_link(self):
         """A device on the kernel's address, both ways."""
+        # or the kernel would ask us now and then, in other tests
+        self.addCleanup(net.run, "ip", "-n", net.PEER, "neigh", "flush", "dev", "v1")
         for version, own in (4, veth.addr4[1]), (6, veth.addr6[1]):
             port = self.open(version)
             udp = Link(TOOL, own, prefix=veth.in_peer())
