@@ -264,6 +264,51 @@ static void test_inject(void **state)
 	link_close(end[1]);
 }
 
+/* Ten packets at once at a bottleneck that takes 1 us for each, in front of 10 us of
+ * wire: what finds two waiting or more is marked, what finds five is lost.
+ */
+static void test_bottleneck(void **state)
+{
+	static const uint8_t ecn[] = {2, 2, 2, 3, 3};
+	/* of a packet: BTH, payload, ICRC, and what is below */
+	const uint64_t size = 12 + 4 + 4 + 48;
+	const struct link_mem_script script = {
+		.delay_ns = 10 * NSEC_PER_USEC,
+		.rate = size * 1000000,
+		.queue_bytes = (uint32_t)(4 * size),
+		.mark_bytes = (uint32_t)(2 * size),
+	};
+	static struct link_burst burst;
+	uint32_t psn[10];
+	struct link *end[2];
+	struct link_rx rx;
+
+	assert_int_equal(link_mem_pair(&script, 1500, end), 0);
+	assert_int_equal(link_mem_next_ns(end[0]), UINT64_MAX);
+	link_mem_set_time(end[0], NSEC_PER_SEC);
+	burst_clear(&burst);
+	for (uint32_t i = 0; i < ARRAY_SIZE(psn); i++) {
+		psn[i] = i;
+		packet_add(&burst, end[1]->gid, &psn[i]);
+	}
+	end[0]->ops->send(end[0], &burst);
+	for (uint32_t i = 0; i < ARRAY_SIZE(ecn); i++) {
+		uint64_t when = NSEC_PER_SEC + (11 + i) * NSEC_PER_USEC;
+
+		assert_int_equal(link_mem_next_ns(end[0]), when);
+		link_mem_set_time(end[0], when - 1);
+		assert_int_equal(end[1]->ops->recv(end[1], &rx, 1), 0);
+		link_mem_set_time(end[0], when);
+		assert_int_equal(end[1]->ops->recv(end[1], &rx, 1), 1);
+		assert_int_equal(rx.ecn, ecn[i]);
+	}
+	assert_int_equal(link_mem_next_ns(end[0]), UINT64_MAX);
+	assert_int_equal(link_mem_stats(end[0])->overflowed, 5);
+	assert_int_equal(link_mem_stats(end[0])->marked, 2);
+	link_close(end[0]);
+	link_close(end[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_inject),
+		cmocka_unit_test(test_bottleneck),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
