@@ -64,17 +64,16 @@ void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_
 
 bool cnp_output(struct qp *qp, struct link_burst *burst)
 {
+	struct cnp *cnp = &qp->throttle->cnp;
 	struct wire_packet pkt = {
 		.opcode = WIRE_OPCODE_CNP,
 		.becn = true,
 		.pkey = WIRE_PKEY_DEFAULT,
+		.dest_qpn = cnp->qpn,
 	};
-	struct cnp *cnp;
 
-	if (!qp->throttle || !qp->throttle->cnp.is_due)
+	if (!cnp->is_due)
 		return true;
-	cnp = &qp->throttle->cnp;
-	pkt.dest_qpn = cnp->qpn;
 	if (!engine_emit(qp, burst, &pkt, cnp->gid))
 		return false;
 	cnp->is_due = false;

@@ -73,12 +73,12 @@ void engine_arm(struct qp *qp, uint64_t due_ns)
 	timer_set(&qp->engine->timers, &qp->req.timer, due_ns);
 }
 
-bool engine_pace(struct qp *qp, uint64_t now_ns)
+bool engine_pace_throttled(struct qp *qp, uint64_t now_ns)
 {
 	struct throttle *t = qp->throttle;
-	uint64_t gate_ns = t ? dcqcn_gate(&t->dcqcn, now_ns) : 0;
+	uint64_t gate_ns = dcqcn_gate(&t->dcqcn, now_ns);
 
-	if (likely(!gate_ns))
+	if (!gate_ns)
 		return false;
 	timer_set(&qp->engine->gates, &t->gate, gate_ns);
 	return true;
@@ -213,7 +213,7 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
  */
 static bool qp_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
-	bool more = !cnp_output(qp, burst);
+	bool more = qp->throttle && !cnp_output(qp, burst);
 
 	more |= requester_output(qp, burst, now_ns);
 	return !responder_output(qp, burst, now_ns) || more;

@@ -244,8 +244,12 @@ void engine_input_to(struct qp *qp, const struct wire_packet *pkt,
 void engine_schedule(struct qp *qp);
 /* Let retry_timer() be called at @due_ns, or not at all (0). */
 void engine_arm(struct qp *qp, uint64_t due_ns);
+bool engine_pace_throttled(struct qp *qp, uint64_t now_ns);
 /* Does the rate forbid to send now? Then it is scheduled when it no longer does. */
-bool engine_pace(struct qp *qp, uint64_t now_ns);
+static inline bool engine_pace(struct qp *qp, uint64_t now_ns)
+{
+	return qp->throttle && engine_pace_throttled(qp, now_ns);
+}
 /* Add a packet to @burst, to @dgid; NULL if it is full. */
 struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	const struct wire_packet *pkt, const uint8_t dgid[16]);
@@ -367,7 +371,9 @@ void message_flush(struct qp *qp);
 /* @pkt came with a mark. */
 void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx,
 	uint64_t now_ns);
-/* Return: false if @burst had no room for the notification that is due */
+/* Of a queue pair that has a throttle. Return: false if @burst had no room for the
+ * notification that is due
+ */
 bool cnp_output(struct qp *qp, struct link_burst *burst);
 void cnp_input(struct qp *qp, uint64_t now_ns);
 /* Nothing is known of the path. */
