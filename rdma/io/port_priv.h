@@ -20,7 +20,7 @@
 #define PORT_RX_BUFFERS 16
 /* holds any frame, and what the peer's kernel leaves to be cut up */
 #define PORT_BUFFER_SIZE (65536 + 64)
-#define PORT_GROUPS_MAX	 64
+#define PORT_GROUPS_MAX	 257 /* the engine's, and the one that IPv6 neighbours ask */
 
 /* In front of each frame, both ways: checksums and segmentation that are yet to be done
  * (PACKET_VNET_HDR).

@@ -215,6 +215,7 @@ ports()
 	DEVICE[$NS_B]="--port $VETH_B --addr 2001:db8::12/64"
 	pair ibv_rc_pingpong -g 0 -n 200 -c
 	pair ib_write_bw -F -x 0 "${SIZES[@]}" -n 20
+	pair ib_send_lat -F -x 0 -c UD -g -n 20 -s 64 # to a multicast group
 	DEVICE=([$NS_A]=$port_a [$NS_B]=$port_b)
 	on_one_interface
 	DEVICE=()
