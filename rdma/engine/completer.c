@@ -147,6 +147,9 @@ static void wait_for_receiver(struct qp *qp, uint8_t timer, uint64_t now_ns)
 	}
 	if (req->rnr_left != 7) /* 7 means for ever */
 		req->rnr_left--;
+	/* It answers: losses before that are no sign that it is gone, and while it lets
+	 * this side wait, which may be long, there are always some. */
+	req->retry_left = qp->attr.retry_cnt;
 	requester_rewind(req);
 	/* Try with little: what follows a refused packet is in vain. */
 	congestion_restart(&qp->congestion);

@@ -412,6 +412,32 @@ static void rnr_retry_forever(void **state)
 	world_close(&w);
 }
 
+/* A receiver that lets its peer wait, on a wire where far more than retry_cnt packets are
+ * lost meanwhile, is not gone.
+ */
+static void rnr_and_losses(void **state)
+{
+	struct world_config config = world_default;
+	uint8_t buf[8] = "waiting", dst[8] = {0};
+	struct world w;
+	uint32_t sk, rk;
+
+	config.timeout = 8;
+	config.script = (struct link_mem_script){.seed = 3, .loss_ppm = 100000};
+	world_open(&w, &config);
+	sk = world_reg(&w.end[0], buf, sizeof(buf), 0);
+	rk = world_reg(&w.end[1], dst, sizeof(dst), IBV_ACCESS_LOCAL_WRITE);
+	assert_int_equal(
+		world_send(&w.end[0], 1, buf, sizeof(buf), sk, IBV_SEND_SIGNALED), 0);
+	world_run(&w, w.now + 200 * NSEC_PER_MSEC);
+	assert_int_equal(qp_state(w.end[0].qp), IBV_QPS_RTS);
+	assert_int_equal(world_recv(&w.end[1], 2, dst, sizeof(dst), rk), 0);
+	world_run(&w, WORLD_FOREVER);
+	assert_int_equal(world_wc(w.end[0].scq).status, IBV_WC_SUCCESS);
+	assert_memory_equal(dst, buf, sizeof(buf));
+	world_close(&w);
+}
+
 static void rnr_retry_exceeded(void **state)
 {
 	struct world_config config = world_default;
@@ -628,6 +654,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(datagrams),
 		cmocka_unit_test(atomics),
 		cmocka_unit_test(rnr_retry_forever),
+		cmocka_unit_test(rnr_and_losses),
 		cmocka_unit_test(rnr_retry_exceeded),
 		cmocka_unit_test(peer_gone),
 		cmocka_unit_test(message_too_long),
