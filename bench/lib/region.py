@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,24 +16,27 @@ PROCESSES = 1000
 
 
 class Region:
-    """A context: the server runs, and environment() makes programs use the shim."""
+    """A context: the server runs. Who is not its user needs to be in @uids."""
 
-    def __init__(self, server, library):
-        self.library = os.path.abspath(library)
+    def __init__(self, server, uids=()):
         self.server = os.path.abspath(server)
+        self.access = {"uid": [os.geteuid(), *uids]} if uids else {}
         self.folder = self.socket = self.process = None
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="vrdma-region-")
+        os.chmod(self.folder, 0o711)
         self.socket = f"{self.folder}/region.sock"
         config = f"{self.folder}/config.json"
         with open(config, "w", encoding="utf-8") as file:
             json.dump({"join-rate": 1000000,
                        "regions": [{"name": "r", "socket": self.socket, "size": SIZE,
-                                    "sockets": PROCESSES}]}, file)
-        self.process = subprocess.Popen([self.server, "--config", config])
+                                    "sockets": PROCESSES, "hugepages": "never",
+                                    **self.access}]}, file)
+        self.process = subprocess.Popen([self.server, "--config", config],
+                                        stdout=subprocess.PIPE, text=True)
         end = time.monotonic() + PATIENCE
-        while not os.path.exists(self.socket):
+        while not os.path.exists(self.socket + ".dir"):
             if self.process.poll() is not None or time.monotonic() > end:
                 self.__exit__()
                 raise RuntimeError("the ivshmem server does not start")
@@ -40,9 +44,19 @@ class Region:
         return self
 
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
         self.process.wait(PATIENCE)
+        self.process.stdout.close()
         shutil.rmtree(self.folder)
 
-    def environment(self):
-        return {"VRDMA_REGION": self.socket}
+    def counters(self):
+        """What the server counts of the region."""
+        self.process.send_signal(signal.SIGUSR1)
+        for line in self.process.stdout:
+            if line.startswith("region "):
+                return {k: int(v) for k, v in re.findall(r" (\w+)=(\d+)(?= )", line)}
+        raise RuntimeError("the ivshmem server has ended")
+
+    def environment(self, library):
+        """What makes a program use the shim @library."""
+        return {"VRDMA_REGION": self.socket, "LD_PRELOAD": os.path.abspath(library)}

@@ -15,11 +15,11 @@ SERVER = f"{BUILD}/ivshmem/vrdma-ivshmem"
 class ShimSide(Side):
     """The same side: its programs use the socket shim."""
 
-    def __init__(self, side, region):
+    def __init__(self, side, shared):
         super().__init__("", 0, "", side.core)
         self.name, self.netns, self.under = side.name, side.netns, side.under
-        self.settings = [f"{name}={value}" for name, value in region.environment().items()]
-        self.settings.append(f"LD_PRELOAD={region.library}")
+        self.settings = [f"{name}={value}" for name, value in
+                         shared.environment(LIBRARY).items()]
 
     def argv(self, *command):
         if command[0] == "ss":      # looks at the system, is no part of what is measured
@@ -40,8 +40,8 @@ class SocketBench:
         self.shim = None
         self.rings = {}
 
-    def use_region(self, region):
-        self.shim = [ShimSide(side, region) for side in self.tcp]
+    def use_region(self, shared):
+        self.shim = [ShimSide(side, shared) for side in self.tcp]
 
     def measure_rings(self):
         """What shared memory and UNIX sockets do without any shim, once a round."""
@@ -55,4 +55,4 @@ class SocketBench:
 def region():
     if not os.path.exists(LIBRARY):
         raise BenchError(f"{LIBRARY} is not built: run scripts/setup.sh first")
-    return Region(SERVER, LIBRARY)
+    return Region(SERVER)

@@ -66,11 +66,14 @@ def write_scenarios(scenarios, folder):
 
 
 def run_batch(tool, places, paths, folder, shim):
-    """Run some of the scenarios; the results are files in @folder. Returns complaints."""
+    """Run some of the scenarios; the results are files in @folder. Returns complaints.
+    @shim: environment of the lanes, or None
+    """
     words = [tool, "-o", folder, *places.options()]
-    if shim:
-        words += ["-p", shim.library]
-    env = dict(os.environ, **(shim.environment() if shim else {}))
+    env = dict(os.environ)
+    if shim:        # for the lanes alone, not for the tool
+        env.update(shim)
+        words += ["-p", env.pop("LD_PRELOAD")]
     try:
         done = subprocess.run(words + paths, env=env, timeout=BATCH_S, check=False,
                               stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -139,8 +142,9 @@ def judge_kernel(args, places, paths):
 
 def judge_shim(args, places, paths, by_kernel):
     expected, ways = run_all(args.tool, places, paths)
-    with Region(args.server, args.library) as shim:
-        got, shim_ways = run_all(args.tool, places, paths, shim)
+    with Region(args.server) as region:
+        got, shim_ways = run_all(args.tool, places, paths,
+                                 region.environment(args.library))
     wrong = compare(list(expected), expected, got, args.show)
     fallen = [name for name, (_, kernel) in shim_ways.items()
               if kernel and name not in by_kernel]
