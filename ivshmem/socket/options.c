@@ -158,10 +158,11 @@ static int end_directions(struct conn *c, int fd, struct fdent e, int how)
 		return rc;
 	rc = is_over(c) ? -ENOTCONN : 0;
 	conn_unlock(locked, SHRING_READ);
-	if (!rc && how != SHUT_WR)
-		rc = shut(c, fd, e, SHRING_READ);
+	/* Reading last, as that wakes who waits: both must be over by then. */
 	if (!rc && how != SHUT_RD)
 		rc = shut(c, fd, e, SHRING_WRITE);
+	if (!rc && how != SHUT_WR)
+		rc = shut(c, fd, e, SHRING_READ);
 	return rc;
 }
 

@@ -65,12 +65,20 @@ EXPORT ssize_t recvfrom(
 		real.recvfrom(fd, buf, len, flags, sa, sa_len));
 }
 
+static ssize_t stream_readv(int fd, struct fdent e, const struct iovec *iov, int n_iov)
+{
+	size_t len = 0;
+
+	if (n_iov < 0 || n_iov > 1024)
+		return -EINVAL;
+	for (int i = 0; i < n_iov; i++)
+		len += iov[i].iov_len;
+	return len ? stream_recv(fd, e, iov, (size_t)n_iov, 0) : 0;
+}
+
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int n_iov)
 {
-	STREAM_OR(fd,
-		n_iov < 0 || n_iov > 1024 ? -EINVAL
-					  : stream_recv(fd, e, iov, (size_t)n_iov, 0),
-		real.readv(fd, iov, n_iov));
+	STREAM_OR(fd, stream_readv(fd, e, iov, n_iov), real.readv(fd, iov, n_iov));
 }
 
 static ssize_t recvmsg_conn(int fd, struct fdent e, struct msghdr *msg, int flags)

@@ -89,7 +89,7 @@ void say_bytes(struct call *c, const void *buf, size_t n);
 /** set_var() - the scenario can name @value "$name" from now on */
 void set_var(struct call *c, const char *name, int64_t value);
 
-/** patience_ms() - how long to wait for what is sure to come; only a failure takes so long */
+/** patience_ms() - how long to wait for what is sure to come; only failures take it */
 int patience_ms(void);
 
 /** bad_scenario() - the script is wrong; ends the process */

@@ -2,12 +2,13 @@
 """The corner cases that have names: reads corners/*.txt.
 
 A file is sections that begin with "== NAME"; "== NAME (kernel)" says that bytes go through
-the kernel's TCP by right. A line "use MACRO" is replaced by the lines of the section
-"-- MACRO".
+the kernel's TCP by right, "== NAME (differs)" that the shim is known to do otherwise. A line
+"use MACRO" is replaced by the lines of the section "-- MACRO".
 """
 
 import glob
 import os
+import re
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corners")
 
@@ -35,7 +36,7 @@ def expand(lines, macros):
 
 
 def scenarios():
-    """Return a list of (name, lines, by the kernel?)."""
+    """Return a list of (name, lines, remark), the remark "", "kernel" or "differs"."""
     macros, found = {}, []
     for path in sorted(glob.glob(os.path.join(FOLDER, "*.txt"))):
         stem = os.path.basename(path)[:-len(".txt")]
@@ -43,6 +44,6 @@ def scenarios():
             if mark == "--":
                 macros[heading] = lines
                 continue
-            name = heading.replace(" (kernel)", "")
-            found.append((f"{stem}-{name}", lines, name != heading))
-    return [(name, list(expand(lines, macros)), kernel) for name, lines, kernel in found]
+            name, remark = re.fullmatch(r"(\S+)(?: \((kernel|differs)\))?", heading).groups()
+            found.append((f"{stem}-{name}", lines, remark or ""))
+    return [(name, list(expand(lines, macros)), remark) for name, lines, remark in found]
