@@ -36,10 +36,14 @@ static struct shring_side *peer(const struct shring *r)
 
 /* -- bells */
 
+void (*shring_ring_hook)(void *arg, enum shring_dir dir);
+
 static void bell_ring(const struct shring_bell *bell, enum shring_dir dir)
 {
 	if (bell->ring)
 		bell->ring(bell->arg, dir);
+	else if (bell->arg)
+		shring_ring_hook(bell->arg, dir);
 	else if (bell->fd[dir] >= 0)
 		doorbell_ring(bell->fd[dir]);
 }

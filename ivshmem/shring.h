@@ -38,12 +38,18 @@ enum shring_dir {
 
 struct shring_bell {
 	/* Wakes the peer's thread that waits for @dir; from any thread, must not block.
-	 * NULL: doorbell_ring() of the eventfd fd[dir], if that is not negative.
+	 * NULL: shring_ring_hook() if @arg isn't NULL, else doorbell_ring() of the
+	 * eventfd fd[dir], if that is not negative.
 	 */
 	void (*ring)(void *arg, enum shring_dir dir);
 	void *arg;
 	int fd[2]; /* borrowed; the two may be one if the peer waits in one thread */
 };
+
+/* What rings where a pointer to a function would not do, as programs with different
+ * addresses share the side; set by the process, once.
+ */
+extern void (*shring_ring_hook)(void *arg, enum shring_dir dir);
 
 /* One direction, as this side sees it. */
 struct shring_end {

@@ -22,6 +22,7 @@
 
 struct conn *conns;
 struct conn_local *conn_locals;
+static int arena_fd = -1;
 static _Atomic uint32_t lowest;	  /* no slot below is free, mostly */
 static _Atomic uint32_t conn_top; /* no slot from here on was ever used by us */
 
@@ -35,11 +36,39 @@ static void *table(size_t size, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static void bell_ring(void *arg, enum shring_dir dir);
+
+static int arena_map(int fd, void *at)
+{
+	size_t size = CONNS_MAX * sizeof(*conns);
+	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
+		MAP_SHARED | (at ? MAP_FIXED_NOREPLACE : 0), fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	conns = p;
+	arena_fd = fd;
+	return 0;
+}
+
+/* A file, so that a program that replaces this one can have it. */
+static int arena_make(void)
+{
+	int fd = memfd_create("vrdma-conns", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, CONNS_MAX * sizeof(*conns)))
+		return -ENOMEM;
+	fd = fdtab_protect(fd);
+	return fd < 0 ? -ENOMEM : arena_map(fd, NULL);
+}
+
 static void tables_make(void)
 {
+	if (conns)
+		return; /* adopted */
 	conn_locals = table(CONNS_MAX * sizeof(*conn_locals), MAP_PRIVATE);
-	if (conn_locals)
-		conns = table(CONNS_MAX * sizeof(*conns), MAP_SHARED);
+	if (conn_locals && !arena_make())
+		shring_ring_hook = bell_ring;
 }
 
 static void slot_clear(struct conn *c)
@@ -49,6 +78,7 @@ static void slot_clear(struct conn *c)
 	memset((void *)c, 0, sizeof(*c));
 	c->generation = generation + 1;
 	c->holders = holders;
+	c->memory_fd = -1;
 }
 
 struct conn *conn_new(void)
@@ -78,6 +108,8 @@ static void ring_unmap(struct conn *c)
 {
 	if (c->base)
 		munmap(c->base, c->size);
+	if (c->memory_fd >= 0)
+		fdtab_release(c->memory_fd);
 }
 
 /* This process is done with it. A race about lowest only makes a slot wait for longer. */
@@ -118,7 +150,8 @@ void conn_hold_all(uint32_t add)
 /* The bell: a byte on the shadow. If it takes no more the peer has many to read. */
 static void bell_ring(void *arg, enum shring_dir dir)
 {
-	const struct conn *c = arg;
+	/* 0 would be no argument */
+	const struct conn *c = &conns[(uintptr_t)arg - 1];
 	int fd = atomic_load(&conn_locals[conn_index(c)].fd), saved = errno;
 
 	if (!c->silent)
@@ -137,12 +170,15 @@ static uint32_t ring_size(void)
 	return round_up_pow2((uint32_t)size);
 }
 
+/* Keeps a copy of the descriptor, for exec. */
 static int ring_map(struct conn *c, int memory, size_t size)
 {
+	int copy = real.fcntl64(memory, F_DUPFD_CLOEXEC, 0);
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
 
+	c->memory_fd = copy < 0 ? -1 : fdtab_protect(copy);
 	if (p == MAP_FAILED)
-		return -errno;
+		return -ENOMEM;
 	c->base = p;
 	c->size = size;
 	return 0;
@@ -150,7 +186,7 @@ static int ring_map(struct conn *c, int memory, size_t size)
 
 int conn_create_ring(struct conn *c)
 {
-	const struct shring_bell bell = {.ring = bell_ring, .arg = c};
+	const struct shring_bell bell = {.arg = (void *)(uintptr_t)(conn_index(c) + 1)};
 	uint32_t size = ring_size();
 	size_t area = shring_area_size(size, size);
 	int fd = memfd_create("vrdma-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
@@ -172,7 +208,7 @@ int conn_create_ring(struct conn *c)
 
 int conn_attach_ring(struct conn *c, int memory)
 {
-	const struct shring_bell bell = {.ring = bell_ring, .arg = c};
+	const struct shring_bell bell = {.arg = (void *)(uintptr_t)(conn_index(c) + 1)};
 	size_t most = shring_area_size(SHRING_SIZE_MAX, SHRING_SIZE_MAX);
 	int seals = real.fcntl64(memory, F_GET_SEALS), rc;
 	struct stat st;
@@ -316,6 +352,58 @@ void conn_close_fd(int fd, struct fdent e)
 	ring_unmap(c);
 	both_give(c, taken);
 	slot_release(c);
+}
+
+/* -- exec */
+
+uint32_t conn_count(void)
+{
+	return atomic_load(&conn_top);
+}
+
+int conn_arena_fd(void)
+{
+	return arena_fd;
+}
+
+int conn_adopt_arena(int fd, void *at)
+{
+	conn_locals = table(CONNS_MAX * sizeof(*conn_locals), MAP_PRIVATE);
+	if (!conn_locals || arena_map(fd, at))
+		return -ENOMEM;
+	shring_ring_hook = bell_ring;
+	fdtab_set(fd, (struct fdent){.kind = FD_OURS});
+	return 0;
+}
+
+static bool ring_map_again(const struct conn *c)
+{
+	return mmap(c->base, c->size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_FIXED_NOREPLACE, c->memory_fd,
+		       0) == (void *)c->base;
+}
+
+void conn_adopt(int fd, struct fdent e)
+{
+	const struct conn *c = &conns[e.index];
+	struct conn_local *local = &conn_locals[e.index];
+
+	if (!atomic_load(&local->n_fds)) {
+		if (!ring_map_again(c))
+			return;
+		atomic_store(&local->fd, fd);
+		real.fcntl64(c->memory_fd, F_SETFD, FD_CLOEXEC);
+		fdtab_set(c->memory_fd, (struct fdent){.kind = FD_OURS});
+		conn_top = MAX(conn_top, (uint32_t)e.index + 1);
+	}
+	atomic_fetch_add(&local->n_fds, 1);
+	fdtab_set(fd, e);
+}
+
+void conn_adopt_or_leave(uint32_t index)
+{
+	if (index < CONNS_MAX && !atomic_load(&conn_locals[index].n_fds))
+		slot_release(&conns[index]);
 }
 
 /* -- calls */

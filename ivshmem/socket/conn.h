@@ -62,6 +62,7 @@ struct conn {
 	uint64_t offer_id;
 	uint64_t offered_ns;
 	uint64_t spin_ns[2];
+	int memory_fd; /* of the ring; the same number in all that have it by fork */
 	uint8_t *base; /* at the same address in every process that has it by fork */
 	size_t size;
 };
@@ -80,6 +81,17 @@ struct conn *conn_new(void);
 
 /** conn_free() - give back a slot that never got a descriptor */
 void conn_free(struct conn *c);
+
+/** conn_count() - slots of a higher index were never used by this process */
+uint32_t conn_count(void);
+
+/** For exec.c: the file of all slots; mapping it where it was; a descriptor that is a
+ * connection; a connection of which none is left, perhaps
+ */
+int conn_arena_fd(void);
+int conn_adopt_arena(int fd, void *at);
+void conn_adopt(int fd, struct fdent e);
+void conn_adopt_or_leave(uint32_t index);
 
 /** conn_hold_all() - one more, or less, has all connections of this process: a fork */
 void conn_hold_all(uint32_t add);

@@ -17,6 +17,27 @@ void fdtab_init(void)
 	fdtab = p == MAP_FAILED ? NULL : p;
 }
 
+static _Atomic int top;
+
+int fdtab_top(void)
+{
+	return atomic_load(&top);
+}
+
+void fdtab_set(int fd, struct fdent e)
+{
+	union fdword w = {.e = e};
+	int seen;
+
+	if ((unsigned)fd >= FDTAB_SIZE || !fdtab)
+		return;
+	seen = atomic_load(&top);
+	while (e.kind == FD_CONN && fd > seen &&
+		!atomic_compare_exchange_weak(&top, &seen, fd))
+		;
+	atomic_store(&fdtab[fd], w.word);
+}
+
 /* Programs count on getting the lowest free number, and select() on small ones. */
 int fdtab_protect(int fd)
 {

@@ -48,13 +48,7 @@ static inline struct fdent fdtab_get(int fd)
 	return w.e;
 }
 
-static inline void fdtab_set(int fd, struct fdent e)
-{
-	union fdword w = {.e = e};
-
-	if ((unsigned)fd < FDTAB_SIZE && fdtab)
-		atomic_store(&fdtab[fd], w.word);
-}
+void fdtab_set(int fd, struct fdent e);
 
 static inline bool fdtab_is(int fd, struct fdent e)
 {
@@ -62,6 +56,9 @@ static inline bool fdtab_is(int fd, struct fdent e)
 
 	return a.word == b.word;
 }
+
+/** fdtab_top() - no descriptor above is anything but the kernel's */
+int fdtab_top(void);
 
 /** fdtab_protect() - move a descriptor of ours out of the way of the program's
  * @fd: consumed

@@ -7,6 +7,7 @@
 
 #include "conn.h"
 #include "dirclient.h"
+#include "exec.h"
 #include "fdtab.h"
 #include "real.h"
 #include "setup.h"
@@ -57,6 +58,7 @@ static void __attribute__((constructor(101))) begin(int argc, char **argv, char 
 	fdtab_init();
 	wait_init();
 	dirclient_init();
+	exec_adopt();
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 

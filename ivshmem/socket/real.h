@@ -66,6 +66,8 @@
 	X(FILE *, fdopen, (int, const char *))                                           \
 	X(int, fileno_unlocked, (FILE *))                                                \
 	X(int, vdprintf, (int, const char *, va_list))                                   \
+	X(int, execvpe, (const char *, char *const *, char *const *))                    \
+	X(int, fexecve, (int, char *const *, char *const *))                             \
 	X(int, execve, (const char *, char *const *, char *const *))
 
 struct real {
