@@ -137,9 +137,11 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; own.is_server && i < MESSAGES; i++)
 		post_recv(place(i), MESSAGES * 311 + GRH);
 	barrier('c');
-	for (uint32_t i = 0; i < MESSAGES; i++)
+	/* One at a time, as a slow guest drops what overruns it. */
+	for (uint32_t i = 0; i < MESSAGES; i++) {
 		own.is_server ? receive_one(i, is_ud, &to) : send_one(i, is_ud);
-	barrier('q');
+		barrier('m');
+	}
 	if (ah)
 		CHECK(!ibv_destroy_ah(ah));
 	if (to_group && own.is_server) {
