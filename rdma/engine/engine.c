@@ -13,11 +13,12 @@
 
 int engine_create(struct engine **out)
 {
-	struct engine *e = calloc(1, sizeof(*e));
+	struct engine *e = aligned_alloc(CACHE_LINE, sizeof(*e));
 	int rc;
 
 	if (!e)
 		return -ENOMEM;
+	memset(e, 0, sizeof(*e));
 	rc = mr_table_create(&e->mrs);
 	if (rc)
 		goto err_free;

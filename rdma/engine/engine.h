@@ -39,13 +39,13 @@
 
 /* Every counter of an engine: what it is called and what it counts (docs/counters.md). */
 #define ENGINE_COUNTERS(X)     \
+	X(direct_messages)     \
 	X(tx_send_messages)    \
+	X(rx_send_messages)    \
 	X(tx_write_messages)   \
+	X(rx_write_messages)   \
 	X(tx_read_requests)    \
 	X(tx_atomic_requests)  \
-	X(direct_messages)     \
-	X(rx_send_messages)    \
-	X(rx_write_messages)   \
 	X(rx_read_requests)    \
 	X(rx_atomic_requests)  \
 	X(tx_request_packets)  \

@@ -21,6 +21,8 @@
 #include "timers.h"
 #include "rdma/wire/psn.h"
 
+#include "lib/util.h"
+
 /* One queue pair's share of a burst, so that a long message can't starve the others. */
 #define ENGINE_QUANTUM_PKTS (LINK_BURST / 2)
 
@@ -219,15 +221,17 @@ struct mcast_groups {
 
 struct engine {
 	struct mr_table *mrs;
-	struct idtable qps;   /* by QPN */
-	struct qp_list ready; /* may have something to send */
-	struct timers timers; /* the requesters' */
-	struct timers gates;  /* of queue pairs that are limited */
-	uint64_t n_bursts;
+	struct idtable qps; /* by QPN */
 	bool has_gid;
 	uint8_t gid[16];    /* see engine_set_gid() */
 	uint64_t line_rate; /* bytes per second */
 	struct mcast_groups groups;
+	/* What every message writes is on as few cache lines as can be, as the next one's
+	 * sender may be another core. */
+	_Alignas(CACHE_LINE) struct qp_list ready; /* may have something to send */
+	struct timers timers;			   /* the requesters' */
+	struct timers gates;			   /* of queue pairs that are limited */
+	uint64_t n_bursts;
 	struct engine_stats stats;
 };
 

@@ -11,6 +11,7 @@
 struct rq {
 	/* The producer's line, and what nobody changes. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t head;
+	uint32_t tail_seen;
 	uint32_t pd;
 	uint32_t mask;
 	uint32_t max_sge;
@@ -20,6 +21,7 @@ struct rq {
 	void *notify_arg;
 	/* The consumer's. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t tail;
+	uint32_t head_seen;
 	uint32_t limit;
 };
 
@@ -100,14 +102,16 @@ static struct rq_wqe *wqe_at(const struct rq *rq, uint32_t index)
 int rq_post(struct rq *rq, const struct ibv_recv_wr *wr)
 {
 	uint32_t head = atomic_load_explicit(&rq->head, memory_order_relaxed);
-	/* Pairs with the release in rq_pop(): the slot is free to be written. */
-	uint32_t tail = atomic_load_explicit(&rq->tail, memory_order_acquire);
 	struct rq_wqe *wqe;
 
 	if (wr->num_sge < 0 || (uint32_t)wr->num_sge > rq->max_sge)
 		return -EINVAL;
-	if (head - tail > rq->mask)
-		return -ENOMEM;
+	if (head - rq->tail_seen > rq->mask) {
+		/* Pairs with the release in rq_pop(): the slot is free to be written. */
+		rq->tail_seen = atomic_load_explicit(&rq->tail, memory_order_acquire);
+		if (head - rq->tail_seen > rq->mask)
+			return -ENOMEM;
+	}
 	wqe = wqe_at(rq, head);
 	wqe->wr_id = wr->wr_id;
 	wqe->n_sge = (uint32_t)wr->num_sge;
@@ -122,8 +126,12 @@ const struct rq_wqe *rq_peek(struct rq *rq)
 {
 	uint32_t tail = atomic_load_explicit(&rq->tail, memory_order_relaxed);
 
-	if (tail == atomic_load_explicit(&rq->head, memory_order_acquire))
-		return NULL;
+	if (tail == rq->head_seen) {
+		/* Pairs with the release in rq_post(). */
+		rq->head_seen = atomic_load_explicit(&rq->head, memory_order_acquire);
+		if (tail == rq->head_seen)
+			return NULL;
+	}
 	return wqe_at(rq, tail);
 }
 

@@ -108,11 +108,12 @@ static int identity(const struct device_where *where, uint8_t gid[16], uint32_t 
 static int device_create(
 	const struct device_where *where, uint32_t scope, struct device **out)
 {
-	struct device *dev = calloc(1, sizeof(*dev));
+	struct device *dev = aligned_alloc(CACHE_LINE, sizeof(*dev));
 	int rc;
 
 	if (!dev)
 		return -ENOMEM;
+	memset(dev, 0, sizeof(*dev));
 	dev->scope = scope;
 	dev->pid = getpid();
 	TAILQ_INIT(&dev->contexts);

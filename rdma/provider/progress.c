@@ -30,8 +30,11 @@
 #define LISTEN_NS  (100 * NSEC_PER_MSEC)
 #define SLICE_NS   (NSEC_PER_MSEC / 10) /* the least that Linux takes */
 #define DEFER_PKTS 2
-/* Polls for one look at the link while messages come without packets. */
-#define DIRECT_POLLS 16u
+/* While messages come without packets, polls for each look at the link, which takes as
+ * long as some fifty of them; and looks without any such message until that ends.
+ */
+#define DIRECT_POLLS 256u
+#define DIRECT_LOOKS 64u
 
 void progress_wake(struct device *dev)
 {
@@ -64,7 +67,9 @@ static void unlock_at(struct device *dev, uint64_t now, bool send_now)
 	}
 	atomic_store_explicit(&dev->n_direct, engine_stats(dev->engine)->direct_messages,
 		memory_order_relaxed);
-	atomic_store(&dev->deadline_ns, deadline);
+	/* Seldom written, as many read it. */
+	if (deadline != atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed))
+		atomic_store(&dev->deadline_ns, deadline);
 	pthread_mutex_unlock(&dev->lock);
 	/* Pairs with thread_sleep(), which sets sleeps_until_ns and then reads
 	 * deadline_ns. */
@@ -83,16 +88,19 @@ void engine_unlock(struct device *dev)
 	unlock_at(dev, now_ns(), true);
 }
 
-/* Under rx_lock: have messages come without packets since the last look? */
+/* Under rx_lock: do messages come without packets? */
 static void watch_direct(struct device *dev)
 {
 	uint64_t n = atomic_load_explicit(&dev->n_direct, memory_order_relaxed);
-	bool is_direct = n != dev->n_direct_seen;
 
-	if (!is_direct && !dev->is_direct)
-		return;
+	if (n != dev->n_direct_seen)
+		dev->direct_looks = DIRECT_LOOKS;
+	else if (dev->direct_looks)
+		dev->direct_looks--;
 	dev->n_direct_seen = n;
-	atomic_store_explicit(&dev->is_direct, is_direct, memory_order_relaxed);
+	if (dev->is_direct != !!dev->direct_looks)
+		atomic_store_explicit(
+			&dev->is_direct, dev->direct_looks, memory_order_relaxed);
 }
 
 /* Under rx_lock. @cq: what the caller polls, or NULL. Return: how many packets came in

@@ -23,6 +23,7 @@
 
 #include "rdma/engine/engine.h"
 #include "rdma/engine/qp.h"
+#include "lib/util.h"
 #include "device_dir.h"
 #include "events.h"
 
@@ -47,10 +48,14 @@ struct device {
 	TAILQ_HEAD(, context) contexts; /* under lock */
 	_Atomic uint32_t n_objects[N_KINDS];
 
-	pthread_mutex_t lock;
 	struct engine *engine;
-	struct link_burst burst; /* being sent; under lock */
-	uint32_t next_pd;	 /* under lock */
+	_Atomic bool is_direct; /* messages without packets keep coming; progress.c */
+
+	/* What everyone writes who posts or receives begins with one cache line. */
+	_Alignas(CACHE_LINE) pthread_mutex_t lock;
+	_Atomic uint64_t n_direct; /* messages without packets, as of the last unlock */
+	struct link_burst burst;   /* being sent; under lock */
+	uint32_t next_pd;	   /* under lock */
 
 	/* events.c, under lock: */
 	struct event_queue comp_events, async_events; /* that wait to be sent */
@@ -59,13 +64,13 @@ struct device {
 
 	pthread_mutex_t rx_lock;
 	struct link_rx rx[LINK_BURST]; /* under rx_lock */
+	uint64_t n_direct_seen;	       /* under rx_lock */
+	uint32_t direct_looks;	       /* under rx_lock: until is_direct ends */
 
 	/* progress.c: */
-	_Atomic uint64_t deadline_ns;	  /* engine_deadline() as of the last unlock */
-	_Atomic uint64_t n_direct;	  /* messages without packets, as of then */
-	uint64_t n_direct_seen;		  /* by who received last; under rx_lock */
-	_Atomic bool is_direct;		  /* such messages keep coming */
-	_Atomic uint64_t polled_ns;	  /* when somebody polled last */
+	_Atomic uint64_t polled_ns; /* when somebody polled last */
+	_Alignas(CACHE_LINE) _Atomic uint64_t
+		deadline_ns;		  /* engine_deadline() as of the last unlock */
 	_Atomic uint64_t sleeps_until_ns; /* the thread's; 0 while it is awake */
 	_Atomic uint32_t n_arms;  /* grows when somebody is to wait for an event */
 	_Atomic uint32_t n_armed; /* queues that are to tell */
