@@ -18,7 +18,6 @@
 
 static struct ibv_ah *ah;
 static uint32_t to_qpn;
-static int group_socket;
 
 static uint32_t size_of(uint32_t i, bool is_ud)
 {
@@ -75,8 +74,8 @@ static void receive_one(uint32_t i, bool is_ud, const union ibv_gid *to)
 	check_filled(buf + place(i) + grh, size_of(i, is_ud), i);
 }
 
-/* RoCE has no subnet manager to join a group with; rdma_rxe leaves it to who attaches to
- * join the IP group, as librdmacm does.
+/* rdma_rxe leaves it to who attaches to join the IP group, as librdmacm does. Ours joins
+ * by itself.
  */
 static void join_ip_group(const char *group)
 {
@@ -86,9 +85,9 @@ static void join_ip_group(const char *group)
 	CHECK(inet_pton(AF_INET, group, &req.imr_multiaddr) == 1);
 	memcpy(&via, own.gid.raw + 12, sizeof(via));
 	req.imr_address = via;
-	group_socket = socket(AF_INET, SOCK_DGRAM, 0);
-	CHECK(!setsockopt(
-		group_socket, IPPROTO_IP, IP_ADD_MEMBERSHIP, &req, sizeof(req)));
+	/* which ends with the program */
+	CHECK(!setsockopt(socket(AF_INET, SOCK_DGRAM, 0), IPPROTO_IP, IP_ADD_MEMBERSHIP,
+		&req, sizeof(req)));
 }
 
 /* The server is its one member. */
@@ -98,7 +97,8 @@ static union ibv_gid group(void)
 
 	CHECK(inet_pton(AF_INET, GROUP, gid.raw + 12) == 1);
 	if (own.is_server) {
-		join_ip_group(GROUP);
+		if (own.is_rxe)
+			join_ip_group(GROUP);
 		CHECK(!ibv_attach_mcast(qp, &gid, 0));
 	}
 	return gid;
@@ -146,7 +146,6 @@ int main(int argc, char **argv)
 		CHECK(!ibv_destroy_ah(ah));
 	if (to_group && own.is_server) {
 		CHECK(!ibv_detach_mcast(qp, &to, 0));
-		close(group_socket);
 	}
 	close_all();
 	return 0;

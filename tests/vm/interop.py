@@ -286,7 +286,7 @@ class Suite:
         self.both(f"{self.verbs_check} -g {{gid}} -e", ", port")
         self.both(f"{self.verbs_check} -g {{gid}} -e", ", port, IPv6", ipv6=True)
         self.both("ibv_ud_pingpong -g {gid} -n 100", ", port, IPv6", ipv6=True)
-        for kind in "uc", "ud":
+        for kind in "uc", "ud", "group":
             self.both(f"{self.datagram_check} -g {{gid}} -t {kind}", ", port")
         for verb in ("send", "write", "read"):
             self.both(f"ib_{verb}_bw {self.options(verb)} -n 50 -s 65536", ", port")
