@@ -41,7 +41,7 @@ void congestion_lost(struct congestion *c, uint32_t snd_max, uint32_t path_pkts)
 		return;
 	c->in_recovery = true;
 	c->recover_psn = snd_max;
-	c->cwnd = MAX(c->cwnd / 2, MIN(c->cwnd, path_pkts));
+	c->cwnd = MAX(c->cwnd / 2, MIN(c->cwnd - c->cwnd / 8, path_pkts));
 	c->cwnd = MAX(c->cwnd, CONGESTION_WINDOW_MIN_PKTS);
 	c->ssthresh = c->cwnd;
 }

@@ -13,11 +13,12 @@
 
 /* The window, in packets. It doubles each round trip up to ssthresh, then grows by one.
  *
- * A loss leaves it at what the path holds when no queue does, but not below half (TCP
- * Westwood's rule): so a queue that overflowed drains, while a wire that just loses now
- * and then does not starve the sender, as it would with Reno's halving. At most once per
- * round trip. Larger than that it would only cost more: as the receiver keeps nothing
- * behind a hole, all that was in flight is sent again.
+ * A loss leaves it at what the path holds when no queue does (TCP Westwood's rule), but
+ * takes an eighth at least, as that is an estimate, and half at most: so a queue that
+ * overflowed drains, while a wire that just loses now and then does not starve the
+ * sender, as it would with Reno's halving. At most once per round trip. Larger than that
+ * it would only cost more: as the receiver keeps nothing behind a hole, all that was in
+ * flight is sent again.
  */
 struct congestion {
 	uint32_t cwnd;

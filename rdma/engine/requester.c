@@ -222,12 +222,17 @@ static int attach_payload(struct qp *qp, struct sq_wqe *wqe, uint64_t off, uint3
 	return 0;
 }
 
-/* AckReq: where the message ends, and often enough before for the window to move.
+/* AckReq: where the message ends, and often enough before for the window to move; and in
+ * the very first packet, which no queue of our own delays yet, so that it tells the round
+ * trip.
  * @pauses: nothing follows for now
  */
-static bool wants_ack(struct requester *req, bool last, bool pauses)
+static bool wants_ack(struct qp *qp, bool last, bool pauses)
 {
-	if (!last && !pauses && ++req->unrequested < ACK_REQUEST_PKTS)
+	struct requester *req = &qp->req;
+	bool is_first = !qp->rtt.begin_ns && !qp->rtt.mean_ns;
+
+	if (!last && !pauses && !is_first && ++req->unrequested < ACK_REQUEST_PKTS)
 		return false;
 	req->unrequested = 0;
 	return true;
@@ -318,7 +323,7 @@ static int emit_data(
 	pkt.solicited = last && wqe->solicited;
 	pkt.pad = -len & 3;
 	pkt.payload_len = len;
-	pkt.ack_req = is_reliable(qp) && wants_ack(req, last, pauses);
+	pkt.ack_req = is_reliable(qp) && wants_ack(qp, last, pauses);
 	tx = engine_emit(
 		qp, burst, &pkt, is_ud(qp) ? wqe->dgid : qp->attr.ah_attr.grh.dgid.raw);
 	if (!tx)

@@ -54,6 +54,8 @@ void rtt_lost(struct rtt *r, uint64_t now_ns)
 	if (r->begin_ns && !r->mean_ns)
 		measured(r, duration(r, now_ns));
 	r->begin_ns = 0;
+	/* Perhaps it holds less. */
+	r->path_pkts -= r->path_pkts / 32;
 }
 
 uint64_t rtt_patience_ns(const struct rtt *r, uint64_t min_ns)

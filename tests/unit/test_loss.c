@@ -69,16 +69,18 @@ static uint64_t slow_down(struct link_mem_script script, enum ibv_wr_opcode opco
 	return MAX(took[0], took[1]) * 10 / good;
 }
 
-/* The bounds are some 1.5 times what they were when this was written. */
+/* The bounds are some 1.5 times what they were when this was written; time goes in steps
+ * of 1 ms, of which a good wire takes 14.
+ */
 static void check(const struct link_mem_script *script, uint64_t max_tenths)
 {
 	uint64_t tenths = slow_down(*script, IBV_WR_RDMA_WRITE);
 
 	print_message("WRITE takes %.1f times as long", (double)tenths / 10);
-	assert_in_range(tenths, 9, max_tenths);
+	assert_in_range(tenths, 7, max_tenths);
 	tenths = slow_down(*script, IBV_WR_RDMA_READ);
 	print_message(", READ %.1f\n", (double)tenths / 10);
-	assert_in_range(tenths, 9, max_tenths);
+	assert_in_range(tenths, 7, max_tenths);
 }
 
 static void loss_of_a_thousandth(void **state)
@@ -88,7 +90,7 @@ static void loss_of_a_thousandth(void **state)
 
 static void loss_of_a_hundredth(void **state)
 {
-	check(&(struct link_mem_script){.loss_ppm = PERCENT}, 22);
+	check(&(struct link_mem_script){.loss_ppm = PERCENT}, 26);
 }
 
 static void loss_of_a_twentieth(void **state)
@@ -196,7 +198,7 @@ static void window(void **state)
 	assert_int_equal(c.cwnd, 16);
 	congestion_acked(&c, 100, 1, true);
 	congestion_lost(&c, 200, 15);
-	assert_int_equal(c.cwnd, 15);
+	assert_int_equal(c.cwnd, 14); /* by an eighth at least */
 	congestion_acked(&c, 200, 1, true);
 	congestion_lost(&c, 300, 2);
 	assert_int_equal(c.cwnd, 7);
