@@ -300,6 +300,29 @@ static void new_behind_repeated(void **state)
 	world_close(&w);
 }
 
+/* As many READs as max_dest_rd_atomic says (4) are kept; one more ends the queue pair.
+ * What was answered makes room.
+ */
+static void too_many_reads(void **state)
+{
+	struct packets p;
+
+	setup(&p);
+	for (int i = 0; i < 4; i++)
+		add(&p, WIRE_READ_REQUEST, i, p.rkey);
+	take_in(&p);
+	assert_int_equal(engine_output(p.w.end[1].engine, &p.w.burst, p.w.now), 4);
+	for (int i = 4; i < 8; i++)
+		add(&p, WIRE_READ_REQUEST, i, p.rkey);
+	take_in(&p);
+	assert_int_equal(qp_state(p.w.end[1].qp), IBV_QPS_RTS);
+	add(&p, WIRE_READ_REQUEST, 8, p.rkey);
+	take_in(&p);
+	assert_int_equal(qp_state(p.w.end[1].qp), IBV_QPS_ERR);
+	assert_int_equal(p.w.end[1].last_event, IBV_EVENT_QP_REQ_ERR);
+	world_close(&p.w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +335,7 @@ int main(void)
 		cmocka_unit_test(answer_before_invalidation),
 		cmocka_unit_test(endless_read_again),
 		cmocka_unit_test(new_behind_repeated),
+		cmocka_unit_test(too_many_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
