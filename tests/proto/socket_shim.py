@@ -7,7 +7,10 @@ The server's counters tell what carried the bytes.
 Usage: socket_shim.py VRDMA_RUN VRDMA_IVSHMEM
 """
 
+import errno
 import os
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,6 +112,86 @@ class Echo(unittest.TestCase):
         self.assertEqual((after["processes"], after["listeners"], after["offers"]), (0, 0, 0))
         self.assertEqual(after["offered"],
                          after["paired"] + after["cancelled"] + after["offers"])
+
+
+class Hostile(unittest.TestCase):
+    """Who says to the directory what is not so. docs/socket-shim.md, section 3."""
+
+    HELLO, PUBLISH, OFFER, CANCEL, ACCEPT = 1, 2, 4, 5, 6
+
+    def setUp(self):
+        self.before = region.counters()
+        self.sock = self.open()
+
+    def open(self):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(sock.close)
+        sock.settimeout(TIMEOUT_S)
+        sock.connect(region.socket + ".dir")
+        return sock
+
+    @staticmethod
+    def address(ip, port):
+        return bytes(10) + b"\xff\xff" + socket.inet_aton(ip) + struct.pack("I", port)
+
+    def ask(self, op, fds=(), src=("0.0.0.0", 0), dst=("0.0.0.0", 0), number=0):
+        """The answer's error, None if the server has closed."""
+        message = struct.pack("IIQ", 1, op, number) + self.address(*src) + self.address(*dst)
+        socket.send_fds(self.sock, [message], fds)
+        answer = self.sock.recv(100)
+        return struct.unpack_from("i", answer)[0] if answer else None
+
+    def tcp(self):
+        s = socket.socket()
+        self.addCleanup(s.close)
+        s.bind(("127.0.0.1", 0))
+        return s, s.getsockname()[1]
+
+    def test_garbage(self):
+        for data in (b"x", bytes(56), bytes(57), os.urandom(56)):
+            sock = self.open()
+            sock.send(data)
+            self.assertEqual(sock.recv(100), b"")
+        self.assertEqual(region.counters()["dir_garbage"] - self.before["dir_garbage"], 4)
+
+    def test_no_greeting(self):
+        self.assertIsNone(self.ask(self.CANCEL))
+
+    def test_what_does_not_listen_is_not_published(self):
+        self.assertEqual(self.ask(self.HELLO), 0)
+        s, _ = self.tcp()
+        self.assertEqual(self.ask(self.PUBLISH, [s.fileno()]), -errno.EINVAL)
+        self.assertEqual(self.ask(self.PUBLISH), -errno.EINVAL)
+        with open("/dev/null", "rb") as null:
+            self.assertEqual(self.ask(self.PUBLISH, [null.fileno()]), -errno.EINVAL)
+
+    def test_offer_and_accept_of_others(self):
+        self.assertEqual(self.ask(self.HELLO), 0)
+        listener, port = self.tcp()
+        listener.listen()
+        self.assertEqual(self.ask(self.PUBLISH, [listener.fileno()]), 0)
+        s, own = self.tcp()
+        fds = [s.fileno(), s.fileno()]
+        there = ("127.0.0.1", port)
+        # another's port, another's address, nobody's listener
+        for src, dst, error in ((("127.0.0.1", own + 1), there, errno.EINVAL),
+                                (("127.0.0.2", own), there, errno.EINVAL),
+                                (("127.0.0.1", own), ("127.0.0.1", 1), errno.ENOENT)):
+            self.assertEqual(self.ask(self.OFFER, fds, src, dst), -error)
+        # not connected, so it's nobody's yet; and nothing to be accepted
+        self.assertEqual(self.ask(self.OFFER, fds, ("127.0.0.1", own), there), 0)
+        self.assertEqual(self.ask(self.ACCEPT, [s.fileno()]), -errno.ENOENT)
+        self.assertEqual(self.ask(self.CANCEL, number=12345), -errno.EBUSY)
+
+    def tearDown(self):
+        """The others go on."""
+        self.sock.close()
+        echo = Echo()
+        echo.setUp()
+        try:
+            echo.echo("block", veth.addr4[1], n=1)
+        finally:
+            echo.doCleanups()
 
 
 if __name__ == "__main__":
