@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "real.h"
 
@@ -20,11 +21,13 @@ static uint64_t spin_max_ns;
 void wait_init(void)
 {
 	const char *text = getenv(SPIN_VARIABLE);
-	cpu_set_t cpus;
 
 	spin_max_ns = (text ? strtoul(text, NULL, 10) : SPIN_DEFAULT_US) * NSEC_PER_USEC;
-	/* The peer can't do anything while we spin on the only one. */
-	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) < 2)
+	/* The peer can't do anything while we spin on the only processor. That we are
+	 * bound to one says nothing: the peer may well have another, and that's when
+	 * spinning is best.
+	 */
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		spin_max_ns = 0;
 }
 
