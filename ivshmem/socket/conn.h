@@ -41,7 +41,8 @@ struct conn {
 	struct shring ring;
 	struct lock lock[2]; /* by enum shring_dir */
 	struct lock doze;
-	uint32_t asleep;	  /* threads that sleep on the shadow; under doze */
+	uint32_t asleep;  /* threads that sleep on the shadow; under doze */
+	uint32_t n_again; /* times in a row that somebody waited for these to wake */
 	_Atomic uint32_t watched; /* epoll sets that rely on a ticket being armed */
 	_Atomic uint32_t holders; /* processes that have a descriptor; 0: slot is free */
 	_Atomic uint32_t generation;

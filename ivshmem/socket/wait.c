@@ -14,6 +14,7 @@
 #define SLEPT_FACTOR	4
 #define POLLS_PER_LOOK	16 /* the clock costs as much as several polls */
 #define AGAIN_NS	(50 * NSEC_PER_USEC)
+#define AGAIN_MAX	2000 /* of them in a row: then who sleeps is taken for dead */
 #define READ_SHUT_NS	(500 * NSEC_PER_USEC) /* the shadow can't be slept on then */
 
 static uint64_t spin_max_ns;
@@ -99,6 +100,9 @@ enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir)
 		return DOZE_REVERT;
 	if (!lock_take(&c->doze))
 		return DOZE_READY;
+	/* Who was killed in its sleep does not wake. */
+	if (c->n_again > AGAIN_MAX)
+		c->asleep = c->n_again = 0;
 	if (conn_state(c) == CONN_RING && !bells_drain(c, fd))
 		result = DOZE_AGAIN;
 	else if (conn_is_ready(c, dir) ||
@@ -106,6 +110,7 @@ enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir)
 		result = DOZE_READY;
 	else
 		c->asleep++;
+	c->n_again = result == DOZE_AGAIN ? c->n_again + 1 : 0;
 	lock_give(&c->doze);
 	errno = saved;
 	return result;
