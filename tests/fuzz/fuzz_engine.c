@@ -294,8 +294,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		/* exactly as large as the packet, so that sanitizers see one byte too far
 		 */
 		uint8_t *pkt = malloc(len ? len : 1);
-		struct link_rx rx = {
-			.data = pkt, .len = (uint32_t)len, .ecn = kind >> 6};
+		struct link_rx rx = {.data = pkt, .len = (uint32_t)len, .ecn = kind >> 6};
 
 		memcpy(pkt, data + 2, len);
 		memcpy(rx.sgid, peer_gid, 16);
