@@ -144,7 +144,7 @@ def judge_shim(args, places, paths, remarks):
     expected, ways = run_all(args.tool, places, paths)
     with Region(args.server) as region:
         got, shim_ways = run_all(args.tool, places, paths,
-                                 region.environment(args.library))
+                                 region.environment(args.shim))
     named = [name for name in expected if remarks.get(name) == "differs"]
     healed = [name for name in named if expected[name] == got[name]]
     for name in healed:
@@ -173,8 +173,8 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", help="the program conform")
-    parser.add_argument("--library", help="the shim; without it: kernel against kernel")
-    parser.add_argument("--server", help="vrdma-ivshmem, with --library")
+    parser.add_argument("--shim", help="the shim; without it: kernel against kernel")
+    parser.add_argument("--server", help="vrdma-ivshmem, with --shim")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--count", type=int, default=420, help="generated scenarios")
     parser.add_argument("--rounds", type=int, default=3, help="kernel against kernel")
@@ -201,7 +201,7 @@ def main():
     places = Places(not args.together)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_scenarios(scenarios, args.keep or folder)
-        if args.library:
+        if args.shim:
             wrong = judge_shim(args, places, paths, remarks)
         else:
             wrong = judge_kernel(args, places, paths)
