@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * epoll sets that have connections in them. See epoll.c.
+ * epoll sets that have connections in them. See epoll_priv.h.
  */
 #ifndef IVSHMEM_SOCKET_EPOLL_H
 #define IVSHMEM_SOCKET_EPOLL_H

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * epoll sets and what is in them.
+ */
+#include "epoll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "conn.h"
+#include "epoll_priv.h"
+#include "real.h"
+#include "setup.h"
+
+#define SETS_MAX     1024
+#define INNER_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+static struct set *sets[SETS_MAX];
+static _Atomic uint32_t n_sets; /* ever used */
+static pthread_mutex_t sets_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* -- members */
+
+struct member *epoll_member(const struct set *s, int fd)
+{
+	return fd >= 0 && fd < s->n_members ? s->members[fd] : NULL;
+}
+
+void epoll_make_hot(struct set *s, struct member *m)
+{
+	if (m->hot_link)
+		return;
+	m->next_hot = s->hot;
+	if (s->hot)
+		s->hot->hot_link = &m->next_hot;
+	m->hot_link = &s->hot;
+	s->hot = m;
+}
+
+void epoll_make_cold(struct member *m)
+{
+	if (!m->hot_link)
+		return;
+	*m->hot_link = m->next_hot;
+	if (m->next_hot)
+		m->next_hot->hot_link = m->hot_link;
+	m->hot_link = NULL;
+}
+
+static void unwatch(struct member *m)
+{
+	if (m->armed)
+		atomic_fetch_sub(&conns[m->e.index].watched, 1);
+	m->armed = false;
+}
+
+static struct member *member_add(struct set *s, int fd)
+{
+	struct member *m;
+
+	if (fd >= s->n_members) {
+		int n = MAX(fd + 1, s->n_members * 2);
+		struct member **more = reallocarray(s->members, (size_t)n, sizeof(*more));
+
+		if (!more)
+			return NULL;
+		memset(more + s->n_members, 0,
+			(size_t)(n - s->n_members) * sizeof(*more));
+		s->members = more;
+		s->n_members = n;
+	}
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return NULL;
+	m->fd = fd;
+	s->members[fd] = m;
+	return m;
+}
+
+static void member_remove(struct set *s, struct member *m)
+{
+	epoll_make_cold(m);
+	unwatch(m);
+	s->members[m->fd] = NULL;
+	free(m);
+}
+
+/* -- sets */
+
+struct set *epoll_set(struct fdent e)
+{
+	return sets[e.index];
+}
+
+static void inner_add(const struct set *s, int fd, uint32_t events, int tag)
+{
+	struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(int64_t)tag};
+
+	real.epoll_ctl(s->inner, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* Threads that wait for the program's set alone have to change over. What tells them is
+ * an event that the program cannot have put there: our own record's address.
+ */
+static void direct_kick(struct set *s)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+	uint64_t one = 1;
+
+	real.epoll_ctl(s->outer, EPOLL_CTL_ADD, s->kick, &event);
+	if (real.write(s->kick, &one, sizeof(one)) < 0)
+		return; /* full: it wakes them anyway */
+}
+
+static int inner_make(struct set *s)
+{
+	int fd;
+
+	if (s->inner >= 0)
+		return 0;
+	fd = real.epoll_create1(EPOLL_CLOEXEC);
+	s->inner = fd < 0 ? -1 : fdtab_protect(fd);
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->kick = fd < 0 ? -1 : fdtab_protect(fd);
+	if (s->inner < 0 || s->kick < 0)
+		return -ENOMEM;
+	inner_add(s, s->outer, EPOLLIN, EPOLL_TAG_PROGRAM);
+	inner_add(s, s->kick, EPOLLIN | EPOLLET, EPOLL_TAG_KICK);
+	if (s->direct)
+		direct_kick(s);
+	return 0;
+}
+
+static void kick(const struct set *s)
+{
+	uint64_t one = 1;
+
+	if (s->sleepers && real.write(s->kick, &one, sizeof(one)) < 0)
+		return; /* full: it wakes them anyway */
+}
+
+static int set_new(int outer)
+{
+	uint32_t i;
+	int rc = -1;
+
+	pthread_mutex_lock(&sets_lock);
+	for (i = 0; i < SETS_MAX && sets[i] && sets[i]->n_fds; i++)
+		;
+	if (i < SETS_MAX && !sets[i]) {
+		sets[i] = calloc(1, sizeof(*sets[i]));
+		if (sets[i])
+			pthread_mutex_init(&sets[i]->lock, NULL);
+	}
+	if (i < SETS_MAX && sets[i]) {
+		sets[i]->outer = outer;
+		sets[i]->inner = sets[i]->kick = -1;
+		sets[i]->n_fds = 1;
+		sets[i]->generation++;
+		sets[i]->spin_ns = 0;
+		if (i >= n_sets)
+			n_sets = i + 1;
+		fdtab_set(outer, (struct fdent){.kind = FD_EPOLL,
+					 .index = i,
+					 .generation = sets[i]->generation});
+		rc = 0;
+	}
+	pthread_mutex_unlock(&sets_lock);
+	return rc;
+}
+
+void epoll_set_dup(struct fdent e, int to)
+{
+	struct set *s = epoll_set(e);
+
+	pthread_mutex_lock(&s->lock);
+	s->n_fds++;
+	pthread_mutex_unlock(&s->lock);
+	fdtab_set(to, e);
+}
+
+void epoll_set_closed(int fd, struct fdent e)
+{
+	struct set *s = epoll_set(e);
+
+	fdtab_set(fd, (struct fdent){.kind = FD_KERNEL});
+	pthread_mutex_lock(&s->lock);
+	if (s->n_fds > 1) {
+		s->n_fds--;
+		pthread_mutex_unlock(&s->lock);
+		return;
+	}
+	for (int i = 0; i < s->n_members; i++) {
+		if (s->members[i])
+			member_remove(s, s->members[i]);
+	}
+	free(s->members);
+	s->members = NULL;
+	s->n_members = 0;
+	if (s->inner >= 0)
+		fdtab_release(s->inner);
+	if (s->kick >= 0)
+		fdtab_release(s->kick);
+	s->inner = s->kick = -1;
+	s->n_fds = 0;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* -- what becomes of descriptors */
+
+static void each_set_of(int fd, void (*call)(struct set *s, struct member *m))
+{
+	for (uint32_t i = 0; i < n_sets; i++) {
+		struct set *s = sets[i];
+		struct member *m;
+
+		pthread_mutex_lock(&s->lock);
+		m = s->n_fds ? epoll_member(s, fd) : NULL;
+		if (m)
+			call(s, m);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+static void drop_closed(struct set *s, struct member *m)
+{
+	member_remove(s, m);
+}
+
+void epoll_fd_closed(int fd)
+{
+	each_set_of(fd, drop_closed);
+}
+
+static void become_conn(struct set *s, struct member *m)
+{
+	if (m->is_conn || inner_make(s))
+		return;
+	real.epoll_ctl(s->outer, EPOLL_CTL_DEL, m->fd, NULL);
+	m->is_conn = true;
+	m->fresh = true;
+	m->e = fdtab_get(m->fd);
+	inner_add(s, m->fd, INNER_EVENTS, m->fd);
+	epoll_make_hot(s, m);
+	kick(s);
+}
+
+void epoll_fd_is_conn(int fd)
+{
+	each_set_of(fd, become_conn);
+}
+
+/* -- epoll_ctl() */
+
+static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *event)
+{
+	struct member *m = epoll_member(s, fd);
+	int rc;
+
+	if (m)
+		return -EEXIST;
+	if (e.kind == FD_TCP || e.kind == FD_LISTENER) {
+		if (real.epoll_ctl(s->outer, EPOLL_CTL_ADD, fd, (void *)event))
+			return -errno;
+	}
+	/* The parent that published it may have gone. */
+	if (e.kind == FD_LISTENER)
+		setup_republish(fd, e);
+	rc = inner_make(s);
+	m = rc ? NULL : member_add(s, fd);
+	if (!m)
+		return -ENOMEM;
+	m->event = *event;
+	m->e = e;
+	m->fresh = true;
+	if (e.kind == FD_CONN) {
+		m->is_conn = true;
+		inner_add(s, fd, INNER_EVENTS, fd);
+		epoll_make_hot(s, m);
+		kick(s);
+	}
+	return 0;
+}
+
+static int change(struct set *s, struct member *m, const struct epoll_event *event)
+{
+	if (event->events & EPOLLEXCLUSIVE || m->event.events & EPOLLEXCLUSIVE)
+		return -EINVAL;
+	m->event = *event;
+	if (!m->is_conn)
+		return real.epoll_ctl(s->outer, EPOLL_CTL_MOD, m->fd, (void *)event)
+			       ? -errno
+			       : 0;
+	m->off = false;
+	m->fresh = true;
+	epoll_make_hot(s, m);
+	kick(s);
+	return 0;
+}
+
+static int discard(struct set *s, struct member *m)
+{
+	int fd = m->fd, rc = 0;
+
+	if (real.epoll_ctl(m->is_conn ? s->inner : s->outer, EPOLL_CTL_DEL, fd, NULL))
+		rc = -errno;
+	member_remove(s, m);
+	return rc;
+}
+
+static int control(
+	struct set *s, int op, int fd, struct fdent e, struct epoll_event *event)
+{
+	struct member *m = epoll_member(s, fd);
+
+	if (op == EPOLL_CTL_ADD)
+		return add(s, fd, e, event);
+	if (!m)
+		return real.epoll_ctl(s->outer, op, fd, event) ? -errno : 0;
+	return op == EPOLL_CTL_MOD ? change(s, m, event) : discard(s, m);
+}
+
+EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	struct fdent set = fdtab_get(epfd), e = fdtab_get(fd);
+	struct set *s;
+	int rc;
+
+	if (set.kind != FD_EPOLL || e.kind == FD_KERNEL || e.kind == FD_EPOLL ||
+		(!event && op != EPOLL_CTL_DEL) ||
+		(op != EPOLL_CTL_ADD && op != EPOLL_CTL_MOD && op != EPOLL_CTL_DEL))
+		return real.epoll_ctl(epfd, op, fd, event);
+	s = epoll_set(set);
+	pthread_mutex_lock(&s->lock);
+	rc = control(s, op, fd, e, event);
+	pthread_mutex_unlock(&s->lock);
+	if (!rc)
+		return 0;
+	errno = -rc;
+	return -1;
+}
+
+EXPORT int epoll_create1(int flags)
+{
+	int fd = real.epoll_create1(flags);
+
+	if (fd >= 0)
+		set_new(fd);
+	return fd;
+}
+
+EXPORT int epoll_create(int size)
+{
+	if (size <= 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	return epoll_create1(0);
+}

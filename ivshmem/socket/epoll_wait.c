@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Waiting for an epoll set with connections in it.
+ */
+#include "epoll.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <time.h>
+
+#include "epoll_priv.h"
+#include "ready.h"
+#include "real.h"
+#include "setup.h"
+
+#define EVENTS	       64
+#define KERNEL_EACH_NS (20 * NSEC_PER_USEC) /* meanwhile ours alone may be told */
+
+static void arm_dir(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
+{
+	struct conn *locked;
+	int rc;
+
+	locked = conn_lock(fd, e, dir, &rc);
+	if (!locked)
+		return;
+	shring_arm_anyway(&c->ring, dir);
+	conn_unlock(locked, dir);
+}
+
+/* Make all hot ones cold that can be. Return: false if something is to be told */
+static bool arm(struct set *s, uint64_t *until)
+{
+	struct member *m, *next;
+
+	for (m = s->hot; m; m = next) {
+		struct conn *c = &conns[m->e.index];
+		uint64_t limit = conn_limit(c);
+
+		next = m->next_hot;
+		if (m->off) {
+			epoll_make_cold(m);
+			continue;
+		}
+		if (limit) {
+			if (now_ns() >= limit) {
+				conn_revert(c, m->fd);
+				return false;
+			}
+			if (!*until || limit < *until)
+				*until = limit;
+		}
+		if (!m->armed)
+			atomic_fetch_add(&c->watched, 1);
+		m->armed = true;
+		if (conn_state(c) == CONN_RING || conn_state(c) == CONN_OFFERED) {
+			arm_dir(c, m->fd, m->e, SHRING_READ);
+			if (m->event.events & EPOLLOUT)
+				arm_dir(c, m->fd, m->e, SHRING_WRITE);
+		}
+		if (m->event.events & EPOLLET) {
+			/* An edge between the last look and the ticket. */
+			uint32_t mask =
+				ready_mask(m->fd, m->e, m->event.events & ~EPOLL_FLAGS);
+
+			if (epoll_is_news(m, mask))
+				return false;
+			m->told_mask = mask;
+		} else if (epoll_look_at(m)) {
+			return false;
+		}
+		if (!limit)
+			epoll_make_cold(m);
+	}
+	return true;
+}
+
+/* A connection's bell, or the end of its shadow. */
+static void bell_came(struct set *s, int fd)
+{
+	struct member *m = epoll_member(s, fd);
+	struct conn *c;
+	enum doze doze;
+	int rc;
+
+	if (!m || !m->is_conn)
+		return;
+	c = conn_lock(fd, m->e, SHRING_READ, &rc);
+	epoll_make_hot(s, m);
+	if (!c)
+		return;
+	doze = doze_begin(c, fd, SHRING_READ);
+	conn_unlock(c, SHRING_READ);
+	if (doze == DOZE_SLEEP)
+		doze_end(&conns[m->e.index], fd, m->e, SHRING_READ);
+	else if (doze == DOZE_REVERT)
+		conn_revert(&conns[m->e.index], fd);
+}
+
+/* Wait in the kernel. Return: the program's events, or a negative errno */
+static int kernel_wait(struct set *s, struct epoll_event *events, int max, int timeout,
+	const sigset_t *mask)
+{
+	struct epoll_event inner[EVENTS];
+	bool program = false;
+	int n = real.epoll_pwait(s->inner, inner, EVENTS, timeout, mask), fd;
+	uint64_t count;
+
+	if (n < 0)
+		return -errno;
+	pthread_mutex_lock(&s->lock);
+	for (int i = 0; i < n; i++) {
+		fd = (int)(int64_t)inner[i].data.u64;
+		if (fd == EPOLL_TAG_PROGRAM)
+			program = true;
+		else if (fd == EPOLL_TAG_KICK)
+			count = real.read(s->kick, &count, sizeof(count)) > 0;
+		else
+			bell_came(s, fd);
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (!program || !max)
+		return 0;
+	n = real.epoll_pwait(s->outer, events, max, 0, NULL);
+	return n < 0 ? -errno : n;
+}
+
+static bool spin(struct set *s, struct epoll_event *events, int max, int *n)
+{
+	uint64_t end;
+
+	if (!s->spin_ns || !s->hot)
+		return false;
+	end = now_ns() + s->spin_ns;
+	do {
+		pthread_mutex_lock(&s->lock);
+		*n = epoll_look(s, events, max);
+		pthread_mutex_unlock(&s->lock);
+		if (*n)
+			return true;
+		sched_yield();
+	} while (now_ns() < end);
+	return false;
+}
+
+static int timeout_of(uint64_t until)
+{
+	uint64_t now = now_ns();
+
+	if (!until)
+		return -1;
+	if (until <= now)
+		return 0;
+	return (int)MIN(
+		(until - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, (uint64_t)INT32_MAX);
+}
+
+static int sleep_once(struct set *s, struct epoll_event *events, int max, uint64_t until,
+	const sigset_t *mask)
+{
+	uint64_t start = now_ns();
+	bool may_sleep;
+	int n;
+
+	pthread_mutex_lock(&s->lock);
+	may_sleep = arm(s, &until);
+	s->sleepers += may_sleep;
+	pthread_mutex_unlock(&s->lock);
+	if (!may_sleep)
+		return 0;
+	n = kernel_wait(s, events, max, timeout_of(until), mask);
+	pthread_mutex_lock(&s->lock);
+	s->sleepers--;
+	s->spin_ns = wait_spin_next(s->spin_ns, now_ns() - start);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static int look_locked(struct set *s, struct epoll_event *events, int max)
+{
+	int n;
+
+	pthread_mutex_lock(&s->lock);
+	n = epoll_look(s, events, max);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+/* The kernel's events, and then ours: bells may have come with these. */
+static int ask_and_look(
+	struct set *s, struct epoll_event *events, int max, const sigset_t *mask)
+{
+	int n = kernel_wait(s, events, max, 0, mask);
+
+	s->asked_ns = now_ns();
+	return n < 0 ? n : n + look_locked(s, events + n, max - n);
+}
+
+/* All that there is to tell; asking the kernel each time would double the cost of a call
+ * that is busy with connections.
+ */
+static int tell_all(
+	struct set *s, struct epoll_event *events, int max, const sigset_t *mask)
+{
+	int n = 0;
+
+	if (now_ns() - s->asked_ns < KERNEL_EACH_NS)
+		n = look_locked(s, events, max);
+	return n ? n : ask_and_look(s, events, max, mask);
+}
+
+static int wait_until(struct set *s, struct epoll_event *events, int max, bool look_only,
+	uint64_t until, const sigset_t *mask)
+{
+	bool spun = false;
+	int n;
+
+	for (;;) {
+		n = tell_all(s, events, max, mask);
+		if (n || look_only || (until && now_ns() >= until))
+			return n;
+		if (!spun) {
+			spun = true;
+			if (spin(s, events, max, &n))
+				return n;
+		}
+		n = sleep_once(s, events, max, until, mask);
+		if (n)
+			return n;
+	}
+}
+
+/* As long as no connection was ever in the set it's all the kernel's.
+ * Return: was it, also in the end? Then @out is what epoll_pwait() returns
+ */
+static bool wait_direct(struct set *s, struct epoll_event *events, int max,
+	int timeout_ms, const sigset_t *mask, int *out)
+{
+	int n = -1;
+	bool is_direct;
+
+	pthread_mutex_lock(&s->lock);
+	is_direct = s->inner < 0;
+	s->direct += is_direct;
+	pthread_mutex_unlock(&s->lock);
+	if (!is_direct)
+		return false;
+	n = real.epoll_pwait(s->outer, events, max, timeout_ms, mask);
+	pthread_mutex_lock(&s->lock);
+	is_direct = s->inner < 0;
+	if (--s->direct == 0 && !is_direct)
+		real.epoll_ctl(s->outer, EPOLL_CTL_DEL, s->kick, NULL);
+	pthread_mutex_unlock(&s->lock);
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.ptr == s)
+			events[i--] = events[--n];
+	}
+	*out = n;
+	return is_direct || n;
+}
+
+static int wait_for(int epfd, struct epoll_event *events, int max, int timeout_ms,
+	uint64_t until, const sigset_t *mask)
+{
+	struct fdent e = fdtab_get(epfd);
+	struct set *s = e.kind == FD_EPOLL ? epoll_set(e) : NULL;
+	int n;
+
+	if (!s || max <= 0)
+		return real.epoll_pwait(epfd, events, max, timeout_ms, mask);
+	if (wait_direct(s, events, max, timeout_ms, mask, &n))
+		return n;
+	n = wait_until(s, events, max, timeout_ms == 0, until, mask);
+	if (n >= 0)
+		return n;
+	errno = -n;
+	return -1;
+}
+
+static uint64_t until_of(int timeout)
+{
+	return timeout > 0 ? now_ns() + (uint64_t)timeout * NSEC_PER_MSEC : 0;
+}
+
+EXPORT int epoll_pwait(
+	int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask)
+{
+	return wait_for(epfd, events, max, timeout, until_of(timeout), mask);
+}
+
+EXPORT int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
+{
+	return wait_for(epfd, events, max, timeout, until_of(timeout), NULL);
+}
+
+EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max,
+	const struct timespec *timeout, const sigset_t *mask)
+{
+	uint64_t until, ms;
+
+	if (!timeout)
+		return wait_for(epfd, events, max, -1, 0, mask);
+	ms = (uint64_t)timeout->tv_sec * 1000 +
+	     ((uint64_t)timeout->tv_nsec + 999999) / 1000000;
+	until = now_ns() + (uint64_t)timeout->tv_sec * NSEC_PER_SEC +
+		(uint64_t)timeout->tv_nsec;
+	return wait_for(
+		epfd, events, max, (int)MIN(ms, (uint64_t)INT32_MAX), until, mask);
+}
+
+/* -- poll() of a set */
+
+bool epoll_set_look(struct fdent e, int *inner)
+{
+	struct set *s = epoll_set(e);
+	struct pollfd p = {.fd = s->outer, .events = POLLIN};
+	uint64_t never = 0;
+	bool idle;
+
+	*inner = s->inner;
+	if (s->inner < 0)
+		return false;
+	/* Bells that came, and other edges that mean nothing. */
+	kernel_wait(s, NULL, 0, 0, NULL);
+	if (real.poll(&p, 1, 0) > 0)
+		return true;
+	pthread_mutex_lock(&s->lock);
+	idle = arm(s, &never);
+	pthread_mutex_unlock(&s->lock);
+	return !idle;
+}
