@@ -6,13 +6,15 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "ivshmem/sockaddr.h"
+#include "lib/fdmsg.h"
 #include "lib/util.h"
+
+static_assert(DIR_FDS_MAX <= FDMSG_MAX, "a request's descriptors");
 
 #define EVENTS_PER_RUN 64
 
@@ -20,7 +22,7 @@
 struct message {
 	struct dir_request request;
 	int n_fds;
-	int fds[DIR_FDS_MAX];
+	int fds[FDMSG_MAX];
 };
 
 /* -- entries */
@@ -68,21 +70,11 @@ static void client_destroy(struct directory *d, struct dir_client **link)
 
 static void answer(struct dir_client *c, const struct dir_reply *reply, int fd)
 {
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
+	union fdmsg control;
 	struct iovec iov = {(void *)reply, sizeof(*reply)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (fd >= 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		control.hdr.cmsg_level = SOL_SOCKET;
-		control.hdr.cmsg_type = SCM_RIGHTS;
-		control.hdr.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.hdr), &fd, sizeof(fd));
-	}
+	fdmsg_put(&msg, &control, &fd, fd >= 0);
 	/* A client has one question open at most, so there is room, or it is hostile. */
 	if (sendmsg(c->sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(*reply))
 		c->ended = true;
@@ -262,37 +254,23 @@ static void handle(struct dir_client *c, struct message *m)
 
 /* -- clients */
 
-static void take_fds(struct message *m, struct msghdr *msg)
-{
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
-		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-			continue;
-		m->n_fds = (int)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(m->fds, CMSG_DATA(h), (size_t)m->n_fds * sizeof(int));
-	}
-}
-
 static void client_ready(struct dir_client *c)
 {
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(DIR_FDS_MAX * sizeof(int))];
-	} control;
+	union fdmsg control;
 	struct message m = {0};
 	struct iovec iov = {&m.request, sizeof(m.request)};
-	struct msghdr msg = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space)};
-	ssize_t n = recvmsg(c->sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
 
+	fdmsg_expect(&msg, &control);
+	n = recvmsg(c->sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
 		c->ended = true;
 		return;
 	}
-	take_fds(&m, &msg);
+	m.n_fds = fdmsg_take(&msg, m.fds);
 	if (n != sizeof(m.request) || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
 		garbage(c);
 	else

@@ -2,9 +2,9 @@
 #include "ivshmem/proto.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
+
+#include "lib/fdmsg.h"
 
 void proto_encode(uint8_t buf[PROTO_MSG_SIZE], int64_t number)
 {
@@ -23,24 +23,14 @@ int64_t proto_decode(const uint8_t buf[PROTO_MSG_SIZE])
 
 int proto_send(int sock, int64_t number, int fd)
 {
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
+	union fdmsg control;
 	uint8_t buf[PROTO_MSG_SIZE];
 	struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	proto_encode(buf, number);
-	if (fd >= 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		control.hdr.cmsg_level = SOL_SOCKET;
-		control.hdr.cmsg_type = SCM_RIGHTS;
-		control.hdr.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.hdr), &fd, sizeof(fd));
-	}
+	fdmsg_put(&msg, &control, &fd, fd >= 0);
 	do {
 		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);

@@ -129,6 +129,11 @@ void conn_unlock(struct conn *c, enum shring_dir dir);
  */
 void conn_advance(struct conn *c, int fd);
 
+/** conn_cancel_offer() - tell the directory that nobody is to attach
+ * Return: 0, -EBUSY if somebody has, or why there is no answer
+ */
+int conn_cancel_offer(const struct conn *c);
+
 /** conn_revert() - nobody attaches: go on with the kernel alone, after sending what was
  * written so far. Call without locks.
  * Return: false if the listener has attached meanwhile

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fdtab.h"
+#include "lib/fdmsg.h"
 #include "real.h"
 
 #define REGION_VARIABLE "VRDMA_REGION"
@@ -55,22 +56,11 @@ void dirclient_fork_lock(bool take)
 
 static int transmit(const struct dir_request *request, const int *fds, int n_fds)
 {
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(DIR_FDS_MAX * sizeof(int))];
-	} control = {0};
+	union fdmsg control;
 	struct iovec iov = {(void *)request, sizeof(*request)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	size_t size = (size_t)n_fds * sizeof(int);
 
-	if (n_fds) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(size);
-		control.hdr.cmsg_level = SOL_SOCKET;
-		control.hdr.cmsg_type = SCM_RIGHTS;
-		control.hdr.cmsg_len = CMSG_LEN(size);
-		memcpy(CMSG_DATA(&control.hdr), fds, size);
-	}
+	fdmsg_put(&msg, &control, fds, n_fds);
 	if (real.sendmsg(sock, &msg, MSG_NOSIGNAL) != sizeof(*request))
 		return -EPIPE;
 	return 0;
@@ -78,23 +68,20 @@ static int transmit(const struct dir_request *request, const int *fds, int n_fds
 
 static int receive(struct dir_reply *reply, int *fd)
 {
-	union {
-		struct cmsghdr hdr;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
+	union fdmsg control;
+	int fds[FDMSG_MAX], n;
 	struct iovec iov = {reply, sizeof(*reply)};
-	struct msghdr msg = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space)};
-	struct cmsghdr *h;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	*fd = -1;
+	fdmsg_expect(&msg, &control);
 	if (real.recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != sizeof(*reply))
 		return -EPIPE;
-	h = CMSG_FIRSTHDR(&msg);
-	if (h && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(h), sizeof(*fd));
+	n = fdmsg_take(&msg, fds);
+	if (n)
+		*fd = fds[0];
+	while (n > 1)
+		real.close(fds[--n]);
 	return reply->error;
 }
 

@@ -183,41 +183,34 @@ static bool collect(char **argv, const char *first, va_list ap, char *const **en
 	return true;
 }
 
+/* All of such a function: @call is made with what follows @first as argv. */
+#define EXEC_LIST(first, envp, call)                 \
+	do {                                         \
+		char *argv[ARGS_MAX];                \
+		va_list ap;                          \
+		bool ok;                             \
+                                                     \
+		va_start(ap, first);                 \
+		ok = collect(argv, first, ap, envp); \
+		va_end(ap);                          \
+		return ok ? call : -1;               \
+	} while (0)
+
 EXPORT int execl(const char *path, const char *arg, ...)
 {
-	char *argv[ARGS_MAX];
-	va_list ap;
-	bool ok;
-
-	va_start(ap, arg);
-	ok = collect(argv, arg, ap, NULL);
-	va_end(ap);
-	return ok ? execv(path, argv) : -1;
+	EXEC_LIST(arg, NULL, execv(path, argv));
 }
 
 EXPORT int execlp(const char *name, const char *arg, ...)
 {
-	char *argv[ARGS_MAX];
-	va_list ap;
-	bool ok;
-
-	va_start(ap, arg);
-	ok = collect(argv, arg, ap, NULL);
-	va_end(ap);
-	return ok ? execvp(name, argv) : -1;
+	EXEC_LIST(arg, NULL, execvp(name, argv));
 }
 
 EXPORT int execle(const char *path, const char *arg, ...)
 {
-	char *argv[ARGS_MAX];
-	char *const *envp = NULL;
-	va_list ap;
-	bool ok;
+	char *const *env = NULL;
 
-	va_start(ap, arg);
-	ok = collect(argv, arg, ap, &envp);
-	va_end(ap);
-	return ok ? execve(path, argv, envp) : -1;
+	EXEC_LIST(arg, &env, execve(path, argv, env));
 }
 
 /* -- after */

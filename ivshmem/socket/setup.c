@@ -331,10 +331,7 @@ static struct conn *offer(int fd, const struct sockaddr *sa, socklen_t sa_len)
 
 static void withdraw(struct conn *c)
 {
-	struct dir_request request = {.op = DIR_CANCEL, .id = c->offer_id};
-	struct dir_reply reply;
-
-	dirclient_ask(&request, NULL, 0, &reply, NULL);
+	conn_cancel_offer(c);
 	conn_free(c);
 }
 

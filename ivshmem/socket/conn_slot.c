@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The table of connections: a file that is mapped by a process, its forked children and
+ * what these exec. See conn_priv.h.
+ */
+#include "conn_priv.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "real.h"
+
+struct conn *conns;
+struct conn_local *conn_locals;
+static int arena_fd = -1;
+static _Atomic uint32_t lowest;	  /* no slot below is free, mostly */
+static _Atomic uint32_t conn_top; /* no slot from here on was ever used by us */
+
+static void *table(size_t size, int flags)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		flags | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int arena_map(int fd, void *at)
+{
+	size_t size = CONNS_MAX * sizeof(*conns);
+	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
+		MAP_SHARED | (at ? MAP_FIXED_NOREPLACE : 0), fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	conns = p;
+	arena_fd = fd;
+	return 0;
+}
+
+/* A file, so that a program that replaces this one can have it. */
+static int arena_make(void)
+{
+	int fd = memfd_create("vrdma-conns", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, CONNS_MAX * sizeof(*conns)))
+		return -ENOMEM;
+	fd = fdtab_protect(fd);
+	return fd < 0 ? -ENOMEM : arena_map(fd, NULL);
+}
+
+static void tables_make(void)
+{
+	if (conns)
+		return; /* adopted */
+	conn_locals = table(CONNS_MAX * sizeof(*conn_locals), MAP_PRIVATE);
+	if (conn_locals && !arena_make())
+		shring_ring_hook = conn_bell_ring;
+}
+
+static void slot_clear(struct conn *c)
+{
+	uint32_t generation = c->generation, holders = c->holders;
+
+	memset((void *)c, 0, sizeof(*c));
+	c->generation = generation + 1;
+	c->holders = holders;
+	c->memory_fd = -1;
+}
+
+void conn_slot_used(uint32_t index)
+{
+	conn_top = MAX(conn_top, index + 1);
+}
+
+struct conn *conn_new(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	uint32_t none;
+
+	pthread_once(&once, tables_make);
+	if (!conns)
+		return NULL;
+	for (uint32_t i = atomic_load(&lowest); i < CONNS_MAX; i++) {
+		struct conn *c = &conns[i];
+
+		none = 0;
+		if (!atomic_load(&c->holders) &&
+			atomic_compare_exchange_strong(&c->holders, &none, 1)) {
+			atomic_store(&lowest, i + 1);
+			conn_slot_used(i);
+			slot_clear(c);
+			return c;
+		}
+	}
+	return NULL;
+}
+
+/* A race about lowest only makes a slot wait for longer. */
+void conn_slot_release(struct conn *c)
+{
+	atomic_fetch_sub(&c->holders, 1);
+	if (conn_index(c) < atomic_load(&lowest))
+		atomic_store(&lowest, conn_index(c));
+}
+
+void conn_free(struct conn *c)
+{
+	conn_ring_unmap(c);
+	conn_slot_release(c);
+}
+
+void conn_leave_all(void)
+{
+	for (uint32_t i = 0; i < conn_top; i++) {
+		if (!atomic_exchange(&conn_locals[i].n_fds, 0))
+			continue;
+		fdtab_set(atomic_load(&conn_locals[i].fd),
+			(struct fdent){.kind = FD_KERNEL});
+		conn_slot_release(&conns[i]);
+	}
+}
+
+void conn_hold_all(uint32_t add)
+{
+	for (uint32_t i = 0; i < conn_top; i++) {
+		if (atomic_load(&conn_locals[i].n_fds))
+			atomic_fetch_add(&conns[i].holders, add);
+	}
+}
+
+/* -- exec */
+
+uint32_t conn_count(void)
+{
+	return atomic_load(&conn_top);
+}
+
+int conn_arena_fd(void)
+{
+	return arena_fd;
+}
+
+int conn_adopt_arena(int fd, void *at)
+{
+	conn_locals = table(CONNS_MAX * sizeof(*conn_locals), MAP_PRIVATE);
+	if (!conn_locals || arena_map(fd, at))
+		return -ENOMEM;
+	shring_ring_hook = conn_bell_ring;
+	fdtab_set(fd, (struct fdent){.kind = FD_OURS});
+	return 0;
+}
+
+void conn_adopt_or_leave(uint32_t index)
+{
+	if (index < CONNS_MAX && !atomic_load(&conn_locals[index].n_fds))
+		conn_slot_release(&conns[index]);
+}
