@@ -15,6 +15,8 @@ import signal
 import socket
 import subprocess
 
+UPLINK = "org.vrdma.directory"   # a virtio port; docs/socket-shim.md
+
 PR_SET_PDEATHSIG = 1   # linux/prctl.h
 HUGE_PAGE_MIB = 2
 
@@ -120,6 +122,19 @@ def _shared_memory(args):
             f"vectors={args.ivshmem_vectors}"]
 
 
+def _uplink(args, qemu_version):
+    """Return the options for the port by which the guest's agent talks to the
+    directory of the region. QEMU is the client, again and again: the server
+    may end and come back.
+    """
+    major = int(qemu_version.split(".")[0])
+    again = "reconnect=1" if major < 10 else "reconnect-ms=1000"
+    return ["-chardev", "socket,id=uplink,server=off,"
+            f"path={_escape(args.ivshmem_uplink)},{again}",
+            "-device", f"virtserialport,nr=4,bus=ports.0,name={UPLINK},"
+            "chardev=uplink"]
+
+
 def _channels(fds):
     """Return the options for the virtio ports in @fds, {name: fd}."""
     options = ["-device", "virtio-serial-pci,id=ports"]
@@ -166,6 +181,8 @@ def command_line(args, machine, kernel, fds):
     argv += _network(args, accel, machine["qemu"])
     if args.ivshmem:
         argv += _shared_memory(args)
+    if args.ivshmem_uplink:
+        argv += _uplink(args, machine["qemu"])
     return argv
 
 
