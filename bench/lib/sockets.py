@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The two sides of a benchmark of sockets: once with the kernel's TCP, once with the shim."""
 
+import contextlib
 import json
 import os
 
@@ -37,11 +38,22 @@ class SocketBench:
         self.cores = sorted(os.sched_getaffinity(0))
         self.tcp = [Side("a", 1, "vrdma-sock", self.cores[0]),
                     Side("b", 2, "vrdma-sock", self.cores[-1])]
-        self.shim = None
+        self.shim = self.shared = None
         self.rings = {}
 
     def use_region(self, shared):
+        self.shared = shared
         self.shim = [ShimSide(side, shared) for side in self.tcp]
+
+    @contextlib.contextmanager
+    def rings_used(self, which):
+        """What runs by the shim must get rings: a server whose user may not join the region
+        does not, and then TCP would be measured.
+        """
+        before = self.shared.counters()["paired"]
+        yield
+        if which == "shim" and self.shared.counters()["paired"] == before:
+            raise BenchError("no connection got a ring")
 
     def measure_rings(self):
         """What shared memory and UNIX sockets do without any shim, once a round."""

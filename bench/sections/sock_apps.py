@@ -15,7 +15,7 @@ REDIS_PORT, HTTP_PORT = 6379, 8080
 REQUESTS = 60000        # of redis, at 2 seconds' measurement
 FILE_BYTES = 1024
 NGINX = """
-worker_processes 1; daemon off; pid {folder}/pid; error_log /dev/null;
+user root; worker_processes 1; daemon off; pid {folder}/pid; error_log /dev/null;
 events {{ worker_connections 1024; }}
 http {{
     access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
@@ -39,9 +39,10 @@ def redis_run(sides, pipeline, n_requests):
 def redis(which, bench):
     sides = getattr(bench, which)
     n_requests = int(REQUESTS * bench.seconds / 2)
-    with listening(sides[1], REDIS_PORT, "redis-server", "--port", str(REDIS_PORT), "--bind",
-                   sides[1].under, "--save", "", "--appendonly", "no",
-                   "--protected-mode", "no"):
+    with bench.rings_used(which), \
+            listening(sides[1], REDIS_PORT, "redis-server", "--port", str(REDIS_PORT),
+                      "--bind", sides[1].under, "--save", "", "--appendonly", "no",
+                      "--protected-mode", "no"):
         return {"per_s_P1": redis_run(sides, 1, n_requests),
                 "per_s_P16": redis_run(sides, 16, 4 * n_requests)}
 
@@ -59,7 +60,7 @@ def web_folder():
 
 def nginx(which, bench):
     sides = getattr(bench, which)
-    with web_folder() as folder, \
+    with bench.rings_used(which), web_folder() as folder, \
             listening(sides[1], HTTP_PORT, "nginx", "-c", f"{folder}/conf"):
         text = sides[0].run("wrk", "-t", "1", "-c", "16", "-d",
                             f"{max(round(bench.seconds), 1)}s",
