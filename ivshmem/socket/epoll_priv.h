@@ -15,6 +15,10 @@
  * cold: they cost nothing until their bell rings, which the inner set tells (edge by
  * edge). So what a call costs depends on how many are active, not on how many there are.
  *
+ * Programs that take turns at reading and writing take a connection out of the set and
+ * put it in again for each message. So who is taken out stays in the inner set, absent,
+ * until its bell rings or the descriptor is closed.
+ *
  * Sockets that may become connections are recorded as well, so that they can change over
  * when they do. What is here is of this process; a child that changes a set that it
  * shares with its parent changes the kernel's part alone.
@@ -40,8 +44,9 @@ struct member {
 	struct member *next_hot, **hot_link; /* hot_link: NULL: cold */
 	int fd;
 	bool is_conn;
-	bool armed; /* counted in the connection's watched */
-	bool off;   /* EPOLLONESHOT has been told */
+	bool absent; /* taken out by the program; a connection, cold */
+	bool armed;  /* counted in the connection's watched */
+	bool off;    /* EPOLLONESHOT has been told */
 	struct fdent e;
 	struct epoll_event event; /* the program's */
 	/* EPOLLET: what was told last */
@@ -70,8 +75,10 @@ struct set {
 
 /* epoll_set.c */
 struct set *epoll_set(struct fdent e);
-/* NULL: it is not in the set */
+/* NULL: it is not in the set, and not absent either */
 struct member *epoll_member(const struct set *s, int fd);
+/* The end of one that is absent. */
+void epoll_forget(struct set *s, struct member *m);
 void epoll_make_hot(struct set *s, struct member *m);
 void epoll_make_cold(struct member *m);
 

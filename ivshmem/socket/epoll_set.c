@@ -14,8 +14,7 @@
 #include "real.h"
 #include "setup.h"
 
-#define SETS_MAX     1024
-#define INNER_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define SETS_MAX 1024
 
 static struct set *sets[SETS_MAX];
 static _Atomic uint32_t n_sets; /* ever used */
@@ -99,6 +98,18 @@ static void inner_add(const struct set *s, int fd, uint32_t events, int tag)
 	struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(int64_t)tag};
 
 	real.epoll_ctl(s->inner, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* Bells, and the shadow's end. Until it has a ring also what makes it writable: that it
+ * is connected, or for when it has to do without a ring.
+ */
+static void inner_add_conn(const struct set *s, const struct member *m)
+{
+	uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+	if (conn_state(&conns[m->e.index]) != CONN_RING)
+		events |= EPOLLOUT;
+	inner_add(s, m->fd, events, m->fd);
 }
 
 /* Threads that wait for the program's set alone have to change over. What tells them is
@@ -242,7 +253,7 @@ static void become_conn(struct set *s, struct member *m)
 	m->is_conn = true;
 	m->fresh = true;
 	m->e = fdtab_get(m->fd);
-	inner_add(s, m->fd, INNER_EVENTS, m->fd);
+	inner_add_conn(s, m);
 	epoll_make_hot(s, m);
 	kick(s);
 }
@@ -254,13 +265,21 @@ void epoll_fd_is_conn(int fd)
 
 /* -- epoll_ctl() */
 
+/* As the program wants a connection from now on. */
+static void conn_wanted(struct set *s, struct member *m, const struct epoll_event *event)
+{
+	m->event = *event;
+	m->absent = m->off = false;
+	m->fresh = true;
+	epoll_make_hot(s, m);
+	kick(s);
+}
+
 static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *event)
 {
-	struct member *m = epoll_member(s, fd);
+	struct member *m;
 	int rc;
 
-	if (m)
-		return -EEXIST;
 	if (e.kind == FD_TCP || e.kind == FD_LISTENER) {
 		if (real.epoll_ctl(s->outer, EPOLL_CTL_ADD, fd, (void *)event))
 			return -errno;
@@ -277,9 +296,8 @@ static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *
 	m->fresh = true;
 	if (e.kind == FD_CONN) {
 		m->is_conn = true;
-		inner_add(s, fd, INNER_EVENTS, fd);
-		epoll_make_hot(s, m);
-		kick(s);
+		inner_add_conn(s, m);
+		conn_wanted(s, m, event);
 	}
 	return 0;
 }
@@ -288,26 +306,32 @@ static int change(struct set *s, struct member *m, const struct epoll_event *eve
 {
 	if (event->events & EPOLLEXCLUSIVE || m->event.events & EPOLLEXCLUSIVE)
 		return -EINVAL;
+	if (m->is_conn) {
+		conn_wanted(s, m, event);
+		return 0;
+	}
 	m->event = *event;
-	if (!m->is_conn)
-		return real.epoll_ctl(s->outer, EPOLL_CTL_MOD, m->fd, (void *)event)
-			       ? -errno
-			       : 0;
-	m->off = false;
-	m->fresh = true;
-	epoll_make_hot(s, m);
-	kick(s);
-	return 0;
+	return real.epoll_ctl(s->outer, EPOLL_CTL_MOD, m->fd, (void *)event) ? -errno : 0;
 }
 
 static int discard(struct set *s, struct member *m)
 {
-	int fd = m->fd, rc = 0;
+	int fd = m->fd;
 
-	if (real.epoll_ctl(m->is_conn ? s->inner : s->outer, EPOLL_CTL_DEL, fd, NULL))
-		rc = -errno;
+	if (m->is_conn) {
+		epoll_make_cold(m);
+		unwatch(m);
+		m->absent = true;
+		return 0;
+	}
 	member_remove(s, m);
-	return rc;
+	return real.epoll_ctl(s->outer, EPOLL_CTL_DEL, fd, NULL) ? -errno : 0;
+}
+
+void epoll_forget(struct set *s, struct member *m)
+{
+	real.epoll_ctl(s->inner, EPOLL_CTL_DEL, m->fd, NULL);
+	member_remove(s, m);
 }
 
 static int control(
@@ -315,8 +339,14 @@ static int control(
 {
 	struct member *m = epoll_member(s, fd);
 
+	if (m && m->absent) {
+		if (op != EPOLL_CTL_ADD)
+			return -ENOENT;
+		conn_wanted(s, m, event);
+		return 0;
+	}
 	if (op == EPOLL_CTL_ADD)
-		return add(s, fd, e, event);
+		return m ? -EEXIST : add(s, fd, e, event);
 	if (!m)
 		return real.epoll_ctl(s->outer, op, fd, event) ? -errno : 0;
 	return op == EPOLL_CTL_MOD ? change(s, m, event) : discard(s, m);

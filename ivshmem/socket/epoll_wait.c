@@ -75,8 +75,8 @@ static bool arm(struct set *s, uint64_t *until)
 	return true;
 }
 
-/* A connection's bell, or the end of its shadow. */
-static void bell_came(struct set *s, int fd)
+/* A connection's bell, or the end of its shadow, or it has connected. */
+static void bell_came(struct set *s, int fd, uint32_t events)
 {
 	struct member *m = epoll_member(s, fd);
 	struct conn *c;
@@ -85,8 +85,14 @@ static void bell_came(struct set *s, int fd)
 
 	if (!m || !m->is_conn)
 		return;
-	c = conn_lock(fd, m->e, SHRING_READ, &rc);
+	if (m->absent) {
+		epoll_forget(s, m);
+		return;
+	}
 	epoll_make_hot(s, m);
+	if (!(events & ~(uint32_t)EPOLLOUT))
+		return;
+	c = conn_lock(fd, m->e, SHRING_READ, &rc);
 	if (!c)
 		return;
 	doze = doze_begin(c, fd, SHRING_READ);
@@ -116,7 +122,7 @@ static int kernel_wait(struct set *s, struct epoll_event *events, int max, int t
 		else if (fd == EPOLL_TAG_KICK)
 			count = real.read(s->kick, &count, sizeof(count)) > 0;
 		else
-			bell_came(s, fd);
+			bell_came(s, fd, inner[i].events);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!program || !max)
