@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ivshmem/memory.h"
 #include "ivshmem/sockaddr.h"
 #include "lib/fdmsg.h"
 #include "lib/util.h"
@@ -35,7 +36,7 @@ static void offer_free(struct directory *d, struct dir_client *c, struct offer *
 	c->n_offers--;
 	d->stats.n_offers--;
 	close(o->sock);
-	close(o->memory);
+	close(o->memory_fd);
 	free(o);
 }
 
@@ -125,20 +126,44 @@ static int offer_check(const struct dir_request *r, const struct proof *proof)
 {
 	if (proof->local.port != r->src.port || !r->src.port)
 		return -EINVAL;
+	if (!r->size || r->size > DIR_MEMORY_MAX)
+		return -EINVAL;
 	if (!dir_addr_is_any(&proof->local) && !dir_addr_same(&proof->local, &r->src))
 		return -EINVAL;
 	return 0;
 }
 
-static int offer(struct dir_client *c, struct message *m, uint64_t *id)
+/* Return: an offer, as yet without memory, or NULL. Takes the socket. */
+static struct offer *offer_new(struct dir_client *c, struct message *m)
+{
+	struct directory *d = c->directory;
+	struct offer *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->id = ++d->next_id;
+	o->src = m->request.src;
+	o->dst = m->request.dst;
+	o->sock = m->fds[--m->n_fds];
+	o->memory_fd = -1;
+	o->next = c->offers;
+	c->offers = o;
+	c->n_offers++;
+	d->stats.n_offers++;
+	d->stats.offered++;
+	return o;
+}
+
+static int offer(struct dir_client *c, struct message *m)
 {
 	struct directory *d = c->directory;
 	const struct published *to;
 	struct proof proof;
+	struct dir_reply reply = {0};
 	struct offer *o;
-	int rc;
+	int rc, memory;
 
-	if (m->n_fds != 2)
+	if (m->n_fds != 1)
 		return -EINVAL;
 	rc = proof_get(&proof, m->fds[0]);
 	if (!rc)
@@ -152,21 +177,20 @@ static int offer(struct dir_client *c, struct message *m, uint64_t *id)
 	}
 	if (c->n_offers == DIRECTORY_OFFERS_MAX)
 		return -ENOSPC;
-	o = calloc(1, sizeof(*o));
-	if (!o)
+	rc = memory_create_channel(&memory, m->request.size);
+	if (rc)
+		return rc;
+	o = offer_new(c, m);
+	if (!o) {
+		close(memory);
 		return -ENOMEM;
-	*id = o->id = ++d->next_id;
-	o->src = m->request.src;
-	o->dst = m->request.dst;
+	}
 	o->dst_netns = to->at.netns;
-	o->sock = m->fds[0];
-	o->memory = m->fds[1];
-	m->n_fds = 0; /* the offer's now */
-	o->next = c->offers;
-	c->offers = o;
-	c->n_offers++;
-	d->stats.n_offers++;
-	d->stats.offered++;
+	o->memory_fd = memory;
+	o->memory.size = o->memory.map_size = m->request.size;
+	reply.id = o->id;
+	reply.memory = o->memory;
+	answer(c, &reply, o->memory_fd);
 	return 0;
 }
 
@@ -198,13 +222,14 @@ static void accept_offer(struct dir_client *c, const struct message *m)
 	}
 	random_bytes(reply.token, sizeof(reply.token));
 	reply.id = (*o)->id;
+	reply.memory = (*o)->memory;
 	/* Nothing was sent on it yet, so there is room for these few. */
 	if (send((*o)->sock, reply.token, sizeof(reply.token),
 		    MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(reply.token)) {
 		answer_rc(c, -ENOENT, 0);
 		d->stats.cancelled++;
 	} else {
-		answer(c, &reply, (*o)->memory);
+		answer(c, &reply, (*o)->memory_fd);
 		d->stats.paired++;
 	}
 	offer_free(d, owner, o);
@@ -237,7 +262,9 @@ static void handle(struct dir_client *c, struct message *m)
 		rc = unpublish(c, m->request.id);
 		break;
 	case DIR_OFFER:
-		rc = offer(c, m, &id);
+		rc = offer(c, m);
+		if (!rc)
+			return;
 		break;
 	case DIR_CANCEL:
 		rc = cancel(c, m->request.id);

@@ -35,7 +35,8 @@ struct offer {
 	struct dir_addr src, dst;
 	uint64_t dst_netns; /* of the listener */
 	int sock;
-	int memory;
+	struct dir_memory memory;
+	int memory_fd;
 };
 
 struct dir_client {

@@ -2,7 +2,7 @@
 /*
  * What a process with the socket shim and the directory of its region say to each other:
  * docs/socket-shim.md section 3. SOCK_SEQPACKET, one request and one answer at a time;
- * both sides are on one host, so numbers are in its byte order.
+ * both sides are on one host, or in one guest, so numbers are in its byte order.
  */
 #ifndef IVSHMEM_DIRPROTO_H
 #define IVSHMEM_DIRPROTO_H
@@ -10,16 +10,18 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define DIR_VERSION    1u
-#define DIR_SUFFIX     ".dir" /* behind the path of the region's socket */
-#define DIR_TOKEN_SIZE 16
-#define DIR_FDS_MAX    65 /* with one request */
+#define DIR_VERSION	  2u
+#define DIR_SUFFIX	  ".dir" /* behind the path of the region's socket */
+#define DIR_TOKEN_SIZE	  16
+#define DIR_FDS_MAX	  65	      /* with one request */
+#define DIR_REPLY_FDS_MAX 2	      /* with one answer */
+#define DIR_MEMORY_MAX	  (16u << 20) /* bytes that can be had for a channel */
 
 enum dir_op {
 	DIR_HELLO = 1,
 	DIR_PUBLISH = 2,   /* + listening socket, sockets bound to the host's addresses */
 	DIR_UNPUBLISH = 3, /* id */
-	DIR_OFFER = 4,	   /* source, destination + socket, memfd */
+	DIR_OFFER = 4,	   /* source, destination, size + socket */
 	DIR_CANCEL = 5,	   /* id */
 	DIR_ACCEPT = 6,	   /* + accepted socket */
 };
@@ -36,17 +38,31 @@ struct dir_request {
 	uint64_t id;
 	struct dir_addr src;
 	struct dir_addr dst;
+	uint64_t size; /* bytes that the channel needs */
 };
 
+/* Where a channel lies in a file: in a part that can be mapped. */
+struct dir_memory {
+	uint64_t map_offset;
+	uint64_t map_size;
+	uint64_t offset; /* in the file, within what is mapped */
+	uint64_t size;
+};
+
+/* With memory come one or two descriptors: its file, and what is to be kept for as long
+ * as it is mapped.
+ */
 struct dir_reply {
 	int32_t error; /* 0 or a negative errno */
 	uint32_t zero;
 	uint64_t id;
-	uint8_t token[DIR_TOKEN_SIZE]; /* + memfd */
+	struct dir_memory memory;
+	uint8_t token[DIR_TOKEN_SIZE];
 };
 
 static_assert(sizeof(struct dir_addr) == 20, "layout");
-static_assert(sizeof(struct dir_request) == 56, "layout");
-static_assert(sizeof(struct dir_reply) == 32, "layout");
+static_assert(sizeof(struct dir_request) == 64, "layout");
+static_assert(sizeof(struct dir_memory) == 32, "layout");
+static_assert(sizeof(struct dir_reply) == 64, "layout");
 
 #endif

@@ -20,6 +20,13 @@ static int allocate(int fd, uint64_t size)
 	return rc ? -errno : 0;
 }
 
+/* Not to be written to is no seal for us: the clients write. */
+static int seal(int fd)
+{
+	return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ? -errno
+										 : 0;
+}
+
 static int create(int *out, const char *name, uint64_t size, unsigned flags)
 {
 	char shown[256];
@@ -30,9 +37,8 @@ static int create(int *out, const char *name, uint64_t size, unsigned flags)
 	if (fd < 0)
 		return -errno;
 	rc = allocate(fd, size);
-	/* Not to be written to is no seal for us: the clients write. */
-	if (!rc && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		rc = -errno;
+	if (!rc)
+		rc = seal(fd);
 	if (rc) {
 		close(fd);
 		return rc;
@@ -55,4 +61,18 @@ int memory_create(
 			return rc;
 	}
 	return create(fd, name, size, 0);
+}
+
+int memory_create_channel(int *out, uint64_t size)
+{
+	int fd = memfd_create("vrdma-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = ftruncate(fd, (off_t)size) ? -errno : seal(fd);
+	if (rc)
+		close(fd);
+	else
+		*out = fd;
+	return rc;
 }

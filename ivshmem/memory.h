@@ -27,4 +27,10 @@ enum memory_huge {
 int memory_create(
 	int *fd, bool *is_huge, const char *name, uint64_t size, enum memory_huge huge);
 
+/** memory_create_channel() - memory for the two ends of a connection alone; its pages are
+ * theirs who touch them first
+ * Return: 0 or a negative errno
+ */
+int memory_create_channel(int *fd, uint64_t size);
+
 #endif

@@ -137,6 +137,14 @@ void conn_close_fd(int fd, struct fdent e)
 	conn_slot_release(c);
 }
 
+static void fd_adopt(int fd)
+{
+	if (fd < 0)
+		return;
+	real.fcntl64(fd, F_SETFD, FD_CLOEXEC);
+	fdtab_set(fd, (struct fdent){.kind = FD_OURS});
+}
+
 void conn_adopt(int fd, struct fdent e)
 {
 	const struct conn *c = &conns[e.index];
@@ -146,8 +154,8 @@ void conn_adopt(int fd, struct fdent e)
 		if (!conn_ring_map_again(c))
 			return;
 		atomic_store(&local->fd, fd);
-		real.fcntl64(c->memory_fd, F_SETFD, FD_CLOEXEC);
-		fdtab_set(c->memory_fd, (struct fdent){.kind = FD_OURS});
+		fd_adopt(c->memory_fd);
+		fd_adopt(c->lifetime_fd);
 		conn_slot_used(e.index);
 	}
 	atomic_fetch_add(&local->n_fds, 1);

@@ -22,6 +22,7 @@
 #include <sys/types.h>
 
 #include "fdtab.h"
+#include "ivshmem/dirproto.h"
 #include "ivshmem/shring.h"
 #include "lock.h"
 
@@ -63,9 +64,13 @@ struct conn {
 	uint64_t offer_id;
 	uint64_t offered_ns;
 	uint64_t spin_ns[2];
-	int memory_fd; /* of the ring; the same number in all that have it by fork */
-	uint8_t *base; /* at the same address in every process that has it by fork */
+	/* The ring's memory: numbers and addresses are the same in all that have it by
+	 * fork. */
+	int memory_fd;
+	int lifetime_fd; /* tells the directory that somebody has it; -1: no need */
+	uint8_t *base;	 /* what is mapped */
 	size_t size;
+	uint64_t map_offset;
 };
 
 /* Of this process. */
@@ -100,13 +105,16 @@ void conn_hold_all(uint32_t add);
 /** conn_leave_all() - the process ends; the kernel will close its descriptors */
 void conn_leave_all(void);
 
-/** conn_create_ring() - as side 0; Return: the memfd, or a negative errno */
-int conn_create_ring(struct conn *c);
+/** conn_ring_area() - bytes of memory that a new ring needs */
+size_t conn_ring_area(void);
 
-/** conn_attach_ring() - as side 1, to what a peer made
- * @memory: borrowed
+/** conn_create_ring() - as side 0; conn_attach_ring() - as side 1, to what a peer made
+ * @memory: where the directory says that it is
+ * @fds:    that came with this, DIR_REPLY_FDS_MAX; consumed
+ * Return: 0 or a negative errno
  */
-int conn_attach_ring(struct conn *c, int memory);
+int conn_create_ring(struct conn *c, const struct dir_memory *memory, const int *fds);
+int conn_attach_ring(struct conn *c, const struct dir_memory *memory, const int *fds);
 
 /** conn_install() - @fd is this connection from now on */
 void conn_install(struct conn *c, int fd);

@@ -5,10 +5,8 @@
 #include "conn_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "real.h"
@@ -39,55 +37,43 @@ static uint32_t ring_size(void)
 	return round_up_pow2((uint32_t)size);
 }
 
-/* Keeps a copy of the descriptor, for exec. */
-static int ring_map(struct conn *c, int memory, size_t size)
+size_t conn_ring_area(void)
 {
-	int copy = real.fcntl64(memory, F_DUPFD_CLOEXEC, 0);
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	return shring_area_size(ring_size(), ring_size());
+}
 
-	c->memory_fd = copy < 0 ? -1 : fdtab_protect(copy);
+/* The descriptors stay, for exec, and for the directory to know. Return: the channel */
+static void *ring_map(struct conn *c, const struct dir_memory *m, const int *fds)
+{
+	void *p = mmap(NULL, m->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0],
+		(off_t)m->map_offset);
+
+	c->memory_fd = fdtab_protect(fds[0]);
+	c->lifetime_fd = fds[1] < 0 ? -1 : fdtab_protect(fds[1]);
 	if (p == MAP_FAILED)
-		return -ENOMEM;
+		return NULL;
 	c->base = p;
-	c->size = size;
-	return 0;
+	c->size = m->map_size;
+	c->map_offset = m->map_offset;
+	return c->base + (m->offset - m->map_offset);
 }
 
-int conn_create_ring(struct conn *c)
+int conn_create_ring(struct conn *c, const struct dir_memory *memory, const int *fds)
 {
 	const struct shring_bell bell = {.arg = (void *)(uintptr_t)(conn_index(c) + 1)};
+	void *channel = ring_map(c, memory, fds);
 	uint32_t size = ring_size();
-	size_t area = shring_area_size(size, size);
-	int fd = memfd_create("vrdma-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
 
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)area) ||
-		real.fcntl64(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		rc = -errno;
-	else
-		rc = ring_map(c, fd, area);
-	if (!rc)
-		rc = shring_create(&c->ring, c->base, area, size, size, &bell);
-	if (!rc)
-		return fd;
-	real.close(fd);
-	return rc;
+	return channel ? shring_create(&c->ring, channel, memory->size, size, size, &bell)
+		       : -ENOMEM;
 }
 
-int conn_attach_ring(struct conn *c, int memory)
+int conn_attach_ring(struct conn *c, const struct dir_memory *memory, const int *fds)
 {
 	const struct shring_bell bell = {.arg = (void *)(uintptr_t)(conn_index(c) + 1)};
-	size_t most = shring_area_size(SHRING_SIZE_MAX, SHRING_SIZE_MAX);
-	int seals = real.fcntl64(memory, F_GET_SEALS), rc;
-	struct stat st;
+	void *channel = ring_map(c, memory, fds);
 
-	/* It must be so that it can't be taken away from under us. */
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(memory, &st) ||
-		st.st_size <= 0 || (uint64_t)st.st_size > most)
-		return -EPROTO;
-	rc = ring_map(c, memory, (size_t)st.st_size);
-	return rc ? rc : shring_attach(&c->ring, c->base, c->size, &bell);
+	return channel ? shring_attach(&c->ring, channel, memory->size, &bell) : -ENOMEM;
 }
 
 void conn_ring_unmap(struct conn *c)
@@ -96,11 +82,13 @@ void conn_ring_unmap(struct conn *c)
 		munmap(c->base, c->size);
 	if (c->memory_fd >= 0)
 		fdtab_release(c->memory_fd);
+	if (c->lifetime_fd >= 0)
+		fdtab_release(c->lifetime_fd);
 }
 
 bool conn_ring_map_again(const struct conn *c)
 {
 	return mmap(c->base, c->size, PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_FIXED_NOREPLACE, c->memory_fd,
-		       0) == (void *)c->base;
+		       (off_t)c->map_offset) == (void *)c->base;
 }

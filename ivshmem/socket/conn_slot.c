@@ -67,7 +67,7 @@ static void slot_clear(struct conn *c)
 	memset((void *)c, 0, sizeof(*c));
 	c->generation = generation + 1;
 	c->holders = holders;
-	c->memory_fd = -1;
+	c->memory_fd = c->lifetime_fd = -1;
 }
 
 void conn_slot_used(uint32_t index)

@@ -66,40 +66,40 @@ static int transmit(const struct dir_request *request, const int *fds, int n_fds
 	return 0;
 }
 
-static int receive(struct dir_reply *reply, int *fd)
+static int receive(struct dir_reply *reply, int *out_fds)
 {
 	union fdmsg control;
 	int fds[FDMSG_MAX], n;
 	struct iovec iov = {reply, sizeof(*reply)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	*fd = -1;
+	for (int i = 0; i < DIR_REPLY_FDS_MAX; i++)
+		out_fds[i] = -1;
 	fdmsg_expect(&msg, &control);
 	if (real.recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != sizeof(*reply))
 		return -EPIPE;
 	n = fdmsg_take(&msg, fds);
-	if (n)
-		*fd = fds[0];
-	while (n > 1)
+	while (n > DIR_REPLY_FDS_MAX)
 		real.close(fds[--n]);
+	memcpy(out_fds, fds, (size_t)n * sizeof(int));
 	return reply->error;
 }
 
 static int exchange(struct dir_request *request, const int *fds, int n_fds,
-	struct dir_reply *reply, int *fd)
+	struct dir_reply *reply, int *out_fds)
 {
 	int rc;
 
 	request->version = DIR_VERSION;
 	rc = transmit(request, fds, n_fds);
-	return rc ? rc : receive(reply, fd);
+	return rc ? rc : receive(reply, out_fds);
 }
 
 static int join(void)
 {
 	struct dir_request hello = {.op = DIR_HELLO};
 	struct dir_reply reply;
-	int fd, none;
+	int fd, none[DIR_REPLY_FDS_MAX];
 
 	if (failed_ns && now_ns() - failed_ns < RETRY_NS)
 		return -ENOTCONN;
@@ -108,7 +108,7 @@ static int join(void)
 		sock = fdtab_protect(fd);
 	if (sock >= 0 &&
 		!real.connect(sock, (struct sockaddr *)&server, sizeof(server)) &&
-		!exchange(&hello, NULL, 0, &reply, &none)) {
+		!exchange(&hello, NULL, 0, &reply, none)) {
 		failed_ns = 0;
 		return 0;
 	}
@@ -118,38 +118,40 @@ static int join(void)
 }
 
 static int ask_locked(struct dir_request *request, const int *fds, int n_fds,
-	struct dir_reply *reply, int *fd)
+	struct dir_reply *reply, int *out_fds)
 {
 	bool was_joined = sock >= 0;
 	int rc = was_joined ? 0 : join();
 
 	if (!rc)
-		rc = exchange(request, fds, n_fds, reply, fd);
+		rc = exchange(request, fds, n_fds, reply, out_fds);
 	if (rc == -EPIPE) {
 		/* Another server may be there by now. */
 		drop();
 		if (was_joined && !join())
-			rc = exchange(request, fds, n_fds, reply, fd);
+			rc = exchange(request, fds, n_fds, reply, out_fds);
 	}
 	return rc;
 }
 
 int dirclient_ask(struct dir_request *request, const int *fds, int n_fds,
-	struct dir_reply *reply, int *out_fd)
+	struct dir_reply *reply, int *out_fds)
 {
 	sigset_t all, before;
-	int fd = -1, rc;
+	int got[DIR_REPLY_FDS_MAX] = {-1, -1}, rc;
 
 	/* A handler that asks would wait for this thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_mutex_lock(&mutex);
-	rc = ask_locked(request, fds, n_fds, reply, &fd);
+	rc = ask_locked(request, fds, n_fds, reply, got);
 	pthread_mutex_unlock(&mutex);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (out_fd)
-		*out_fd = fd;
-	else if (fd >= 0)
-		real.close(fd);
+	for (int i = 0; i < DIR_REPLY_FDS_MAX; i++) {
+		if (out_fds)
+			out_fds[i] = got[i];
+		else if (got[i] >= 0)
+			real.close(got[i]);
+	}
 	return rc;
 }

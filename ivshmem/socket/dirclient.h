@@ -17,12 +17,13 @@ void dirclient_init(void);
 bool dirclient_is_on(void);
 
 /** dirclient_ask() - one request, one answer
- * @fds:    borrowed; @n_fds go with it
- * @out_fd: NULL, or set to the descriptor that came with the answer, -1: none
+ * @fds:     borrowed; @n_fds go with it
+ * @out_fds: NULL, or set to the DIR_REPLY_FDS_MAX descriptors that came with the answer,
+ *           -1: none
  * Return: the answer's error, or why there is none
  */
 int dirclient_ask(struct dir_request *request, const int *fds, int n_fds,
-	struct dir_reply *reply, int *out_fd);
+	struct dir_reply *reply, int *out_fds);
 
 /** dirclient_forked() - in the child: the connection is the parent's */
 void dirclient_forked(void);

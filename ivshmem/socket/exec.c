@@ -45,7 +45,8 @@ static int highest(void)
 
 static void keep_open(int fd, bool on)
 {
-	real.fcntl64(fd, F_SETFD, on ? 0 : FD_CLOEXEC);
+	if (fd >= 0)
+		real.fcntl64(fd, F_SETFD, on ? 0 : FD_CLOEXEC);
 }
 
 /* -- before */
@@ -84,6 +85,7 @@ static uint32_t each_inherited(int file, bool keep)
 		if (i.e.kind != FD_CONN || real.fcntl64(fd, F_GETFD) & FD_CLOEXEC)
 			continue;
 		keep_open(conns[i.e.index].memory_fd, keep);
+		keep_open(conns[i.e.index].lifetime_fd, keep);
 		if (file < 0 || put(file, &i, sizeof(i)))
 			n++;
 	}

@@ -178,9 +178,10 @@ static bool token_take(int fd, const uint8_t *token)
 	       real.recv(fd, buf, sizeof(buf), MSG_DONTWAIT) == sizeof(buf);
 }
 
-static int attach(struct conn *c, int fd, int memory)
+static int attach(
+	struct conn *c, int fd, const struct dir_memory *memory, const int *memory_fds)
 {
-	int rc = conn_attach_ring(c, memory);
+	int rc = conn_attach_ring(c, memory, memory_fds);
 
 	if (rc)
 		return rc;
@@ -189,26 +190,33 @@ static int attach(struct conn *c, int fd, int memory)
 	return 0;
 }
 
+static void close_all(const int *fds)
+{
+	for (int i = 0; i < DIR_REPLY_FDS_MAX; i++) {
+		if (fds[i] >= 0)
+			real.close(fds[i]);
+	}
+}
+
 /* Is there an offer for a connection that the kernel accepted? */
 static void pair(int fd)
 {
 	struct dir_request request = {.op = DIR_ACCEPT};
 	struct conn *c = conn_new();
 	struct dir_reply reply;
-	int memory = -1;
+	int fds[DIR_REPLY_FDS_MAX] = {-1, -1};
 
 	if (!c)
 		return;
-	if (dirclient_ask(&request, &fd, 1, &reply, &memory) || memory < 0 ||
+	if (dirclient_ask(&request, &fd, 1, &reply, fds) || fds[0] < 0 ||
 		!token_take(fd, reply.token)) {
+		close_all(fds);
 		conn_free(c);
-	} else if (attach(c, fd, memory)) {
+	} else if (attach(c, fd, &reply.memory, fds)) {
 		/* The other end relies on a ring that is none: let it know. */
 		conn_free(c);
 		real.shutdown(fd, SHUT_RDWR);
 	}
-	if (memory >= 0)
-		real.close(memory);
 }
 
 EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
@@ -298,14 +306,20 @@ static int bind_source(
 	return 0;
 }
 
+static void withdraw(struct conn *c)
+{
+	conn_cancel_offer(c);
+	conn_free(c);
+}
+
 /* Return: the connection that is offered to the listener there, or NULL */
 static struct conn *offer(int fd, const struct sockaddr *sa, socklen_t sa_len)
 {
-	struct dir_request request = {.op = DIR_OFFER};
+	struct dir_request request = {.op = DIR_OFFER, .size = conn_ring_area()};
+	int fds[DIR_REPLY_FDS_MAX];
 	struct dir_reply reply;
 	union address dst = {0};
 	struct conn *c;
-	int fds[2] = {fd, -1}, rc;
 
 	if (sa_len > sizeof(dst) || sa_len < sizeof(dst.in))
 		return NULL;
@@ -317,22 +331,15 @@ static struct conn *offer(int fd, const struct sockaddr *sa, socklen_t sa_len)
 	c = conn_new();
 	if (!c)
 		return NULL;
-	fds[1] = conn_create_ring(c);
-	rc = fds[1] < 0 ? fds[1] : dirclient_ask(&request, fds, 2, &reply, NULL);
-	if (fds[1] >= 0)
-		real.close(fds[1]);
-	if (rc) {
+	if (dirclient_ask(&request, &fd, 1, &reply, fds)) {
 		conn_free(c);
 		return NULL;
 	}
 	c->offer_id = reply.id;
-	return c;
-}
-
-static void withdraw(struct conn *c)
-{
-	conn_cancel_offer(c);
-	conn_free(c);
+	if (!conn_create_ring(c, &reply.memory, fds))
+		return c;
+	withdraw(c);
+	return NULL;
 }
 
 EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)

@@ -134,9 +134,11 @@ class Hostile(unittest.TestCase):
     def address(ip, port):
         return bytes(10) + b"\xff\xff" + socket.inet_aton(ip) + struct.pack("I", port)
 
-    def ask(self, op, fds=(), src=("0.0.0.0", 0), dst=("0.0.0.0", 0), number=0):
+    def ask(self, op, fds=(), src=("0.0.0.0", 0), dst=("0.0.0.0", 0), number=0,
+            size=0):
         """The answer's error, None if the server has closed."""
-        message = struct.pack("IIQ", 1, op, number) + self.address(*src) + self.address(*dst)
+        message = struct.pack("IIQ", 2, op, number) + self.address(*src) + \
+            self.address(*dst) + struct.pack("Q", size)
         socket.send_fds(self.sock, [message], fds)
         answer = self.sock.recv(100)
         return struct.unpack_from("i", answer)[0] if answer else None
@@ -148,7 +150,7 @@ class Hostile(unittest.TestCase):
         return s, s.getsockname()[1]
 
     def test_garbage(self):
-        for data in (b"x", bytes(56), bytes(57), os.urandom(56)):
+        for data in (b"x", bytes(64), bytes(65), os.urandom(64)):
             sock = self.open()
             sock.send(data)
             self.assertEqual(sock.recv(100), b"")
@@ -171,15 +173,18 @@ class Hostile(unittest.TestCase):
         listener.listen()
         self.assertEqual(self.ask(self.PUBLISH, [listener.fileno()]), 0)
         s, own = self.tcp()
-        fds = [s.fileno(), s.fileno()]
+        fds = [s.fileno()]
         there = ("127.0.0.1", port)
         # another's port, another's address, nobody's listener
         for src, dst, error in ((("127.0.0.1", own + 1), there, errno.EINVAL),
                                 (("127.0.0.2", own), there, errno.EINVAL),
                                 (("127.0.0.1", own), ("127.0.0.1", 1), errno.ENOENT)):
-            self.assertEqual(self.ask(self.OFFER, fds, src, dst), -error)
+            self.assertEqual(self.ask(self.OFFER, fds, src, dst, size=4096), -error)
+        for size in (0, 1 << 30):
+            self.assertEqual(self.ask(self.OFFER, fds, ("127.0.0.1", own), there, size=size),
+                             -errno.EINVAL)
         # not connected, so it's nobody's yet; and nothing to be accepted
-        self.assertEqual(self.ask(self.OFFER, fds, ("127.0.0.1", own), there), 0)
+        self.assertEqual(self.ask(self.OFFER, fds, ("127.0.0.1", own), there, size=4096), 0)
         self.assertEqual(self.ask(self.ACCEPT, [s.fileno()]), -errno.ENOENT)
         self.assertEqual(self.ask(self.CANCEL, number=12345), -errno.EBUSY)
 
