@@ -13,11 +13,12 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import net
-import shim
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../bench"))
+from lib.region import Region  # noqa: E402
 
 RUN, SERVER = sys.argv[1:3]
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "socket_peer.py")
@@ -32,15 +33,9 @@ def command(words, shimmed, inside):
 
 
 def setUpModule():
-    global veth, region, folder
+    global veth, region
     veth = net.Veth()
-    folder = tempfile.TemporaryDirectory()
-    region = shim.Region(SERVER, folder.name)
-
-
-def tearDownModule():
-    region.close()
-    folder.cleanup()
+    region = unittest.enterModuleContext(Region(SERVER))
 
 
 class Echo(unittest.TestCase):
