@@ -91,6 +91,9 @@ void conn_free(struct conn *c);
 /** conn_count() - slots of a higher index were never used by this process */
 uint32_t conn_count(void);
 
+/** conn_n_held() - how many connections this process has */
+uint32_t conn_n_held(void);
+
 /** For exec.c: the file of all slots; mapping it where it was; a descriptor that is a
  * connection; a connection of which none is left, perhaps
  */

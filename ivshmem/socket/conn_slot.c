@@ -138,6 +138,15 @@ uint32_t conn_count(void)
 	return atomic_load(&conn_top);
 }
 
+uint32_t conn_n_held(void)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < conn_top; i++)
+		n += atomic_load(&conn_locals[i].n_fds) != 0;
+	return n;
+}
+
 int conn_arena_fd(void)
 {
 	return arena_fd;

@@ -56,15 +56,6 @@ static bool put(int file, const void *data, size_t size)
 	return real.write(file, data, size) == (ssize_t)size;
 }
 
-static uint32_t n_held(void)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < conn_count(); i++)
-		n += atomic_load(&conn_locals[i].n_fds) != 0;
-	return n;
-}
-
 static bool put_held(int file)
 {
 	for (uint32_t i = 0; i < conn_count(); i++) {
@@ -100,7 +91,7 @@ static int leave(void)
 
 	if (!conns || to < 0 || real.fcntl64(to, F_GETFD) >= 0)
 		return -1;
-	head.n_held = n_held();
+	head.n_held = conn_n_held();
 	if (!head.n_held)
 		return -1;
 	file = memfd_create(FILE_NAME, 0);

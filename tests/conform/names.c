@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -54,6 +55,8 @@ static const struct constant constants[] = {
 	C(SIGUSR1), C(SIGUSR2), C(SIGPIPE), C(SIGALRM), C(SIGCHLD), C(SIGKILL), C(SIGTERM),
 	C(SPLICE_F_NONBLOCK), C(SPLICE_F_MOVE), C(SPLICE_F_MORE),
 	C(SEEK_SET), C(SEEK_CUR),
+	C(POSIX_SPAWN_SETSIGMASK), C(POSIX_SPAWN_SETSIGDEF), C(POSIX_SPAWN_SETPGROUP),
+	C(POSIX_SPAWN_SETSID), C(POSIX_SPAWN_RESETIDS),
 };
 #undef C
 /* clang-format on */

@@ -172,27 +172,6 @@ static void op_dprintf(struct call *c)
 	say_result(c, n);
 }
 
-/* shell SLOT COMMAND WORDS...: a program that knows nothing, the socket as its standard
- * input and output
- */
-static void op_shell(struct call *c)
-{
-	int fd = slot_fd(c->argv[1]), status = 0;
-	uint64_t before = meter_begin(fd);
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		dup2(fd, 0);
-		dup2(fd, 1);
-		execvp(c->argv[2], c->argv + 2);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		say_result(c, -1);
-	say(c, " exit %d", WEXITSTATUS(status));
-	meter_end(c, fd, before, 9);
-}
-
 const struct op fd_ops[] = {
 	{"dup", op_dup, 2},
 	{"dup2", op_dup2, 2},
@@ -210,6 +189,5 @@ const struct op fd_ops[] = {
 	{"stream_write", op_stream_write, 2},
 	{"stream_read", op_stream_read, 1},
 	{"dprintf", op_dprintf, 2},
-	{"shell", op_shell, 2},
 	{NULL, NULL, 0},
 };
