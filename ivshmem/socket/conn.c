@@ -10,7 +10,9 @@
 #include <netinet/tcp.h>
 
 #include "epoll.h"
+#include "keepalive.h"
 #include "real.h"
+#include "wait.h"
 
 /* -- begin, copy, end */
 
@@ -36,6 +38,7 @@ static void options_read(struct conn *c, int fd)
 			c->timeout_ns[i] = (uint64_t)tv.tv_sec * NSEC_PER_SEC +
 					   (uint64_t)tv.tv_usec * NSEC_PER_USEC;
 	}
+	keepalive_begin(c, fd);
 	atomic_store(&c->nonblock, (real.fcntl64(fd, F_GETFL) & O_NONBLOCK) != 0);
 }
 
@@ -154,6 +157,8 @@ void conn_adopt(int fd, struct fdent e)
 		if (!conn_ring_map_again(c))
 			return;
 		atomic_store(&local->fd, fd);
+		if (conn_is_far(c))
+			wait_bell_is_far(fd);
 		fd_adopt(c->memory_fd);
 		fd_adopt(c->lifetime_fd);
 		conn_slot_used(e.index);

@@ -26,10 +26,11 @@
 #include "ivshmem/shring.h"
 #include "lock.h"
 
-#define CONNS_MAX	65536
-#define UNATTACHED_MAX	(64u << 10) /* bytes to write before somebody attached */
-#define UNATTACHED_NS	(500 * NSEC_PER_MSEC) /* until the offer is taken back */
-#define CONN_USE_KERNEL (-4096)		      /* no errno: let the kernel do it */
+#define CONNS_MAX	       65536
+#define UNATTACHED_MAX	       (64u << 10) /* bytes to write before somebody attached */
+#define UNATTACHED_NS	       (500 * NSEC_PER_MSEC) /* until the offer is taken back */
+#define CONN_KEEPALIVE_OPTIONS 4
+#define CONN_USE_KERNEL	       (-4096) /* no errno: let the kernel do it */
 
 enum conn_state {
 	CONN_CONNECTING = 1,
@@ -50,9 +51,10 @@ struct conn {
 	_Atomic uint32_t state;	   /* enum conn_state */
 	_Atomic uint32_t nonblock; /* O_NONBLOCK of the open file */
 	_Atomic uint32_t
-		shadow_ended;  /* the kernel's connection ended: the peer is gone */
-	_Atomic uint32_t dead; /* reset: nothing can be sent any more */
-	_Atomic int32_t error; /* SO_ERROR: to be told once */
+		shadow_ended; /* the kernel's connection ended: the peer is gone */
+	_Atomic uint32_t shadow_lost; /* ... and nobody is there who ended it */
+	_Atomic uint32_t dead;	      /* reset: nothing can be sent any more */
+	_Atomic int32_t error;	      /* SO_ERROR: to be told once */
 	_Atomic uint32_t read_shut, write_shut;
 	_Atomic uint32_t n_full; /* times that a write found the ring full */
 	_Atomic uint32_t n_empty;
@@ -60,7 +62,8 @@ struct conn {
 	bool silent;	    /* don't ring: the kernel's close() will tell the peer */
 	bool shadow_shut;  /* both sides have finished, and so the shadow was shut down */
 	bool linger_abort; /* SO_LINGER with 0 seconds */
-	uint64_t timeout_ns[2]; /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
+	int keepalive[CONN_KEEPALIVE_OPTIONS]; /* as the program set them: keepalive.c */
+	uint64_t timeout_ns[2];		       /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
 	uint64_t offer_id;
 	uint64_t offered_ns;
 	uint64_t spin_ns[2];
@@ -151,6 +154,9 @@ int conn_cancel_offer(const struct conn *c);
  */
 bool conn_revert(struct conn *c, int fd);
 
+/** conn_shadow_failed() - a call on the shadow gave errno @error */
+void conn_shadow_failed(struct conn *c, int error);
+
 /** conn_look_at_shadow() - has the peer gone? A system call; with any lock, or none */
 void conn_look_at_shadow(struct conn *c, int fd);
 
@@ -175,6 +181,12 @@ int conn_error_of(struct conn *c, int rc);
 static inline uint32_t conn_state(const struct conn *c)
 {
 	return atomic_load_explicit(&c->state, memory_order_acquire);
+}
+
+/** conn_is_far() - is one of the two ends in a guest, and the other one not there? */
+static inline bool conn_is_far(const struct conn *c)
+{
+	return c->lifetime_fd >= 0;
 }
 
 static inline uint32_t conn_index(const struct conn *c)

@@ -18,11 +18,12 @@
 void conn_bell_ring(void *arg, enum shring_dir dir)
 {
 	/* 0 would be no argument */
-	const struct conn *c = &conns[(uintptr_t)arg - 1];
+	struct conn *c = &conns[(uintptr_t)arg - 1];
 	int fd = atomic_load(&conn_locals[conn_index(c)].fd), saved = errno;
 
-	if (!c->silent)
-		real.send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!c->silent && real.send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+		errno != EPIPE)
+		conn_shadow_failed(c, errno);
 	errno = saved;
 }
 

@@ -11,7 +11,9 @@
 
 #include "dirclient.h"
 #include "ivshmem/shring_layout.h"
+#include "keepalive.h"
 #include "real.h"
+#include "wait.h"
 
 int conn_cancel_offer(const struct conn *c)
 {
@@ -24,6 +26,14 @@ int conn_cancel_offer(const struct conn *c)
 static void state_change(struct conn *c, uint32_t from, uint32_t to)
 {
 	atomic_compare_exchange_strong(&c->state, &from, to);
+}
+
+/* Here, as one that connects has a round trip to judge by. */
+static void ring_begins(struct conn *c, int fd)
+{
+	if (conn_is_far(c))
+		wait_bell_is_far(fd);
+	state_change(c, CONN_OFFERED, CONN_RING);
 }
 
 static void look_if_connected(struct conn *c, int fd)
@@ -48,7 +58,7 @@ void conn_advance(struct conn *c, int fd)
 	if (conn_state(c) == CONN_CONNECTING)
 		look_if_connected(c, fd);
 	if (conn_state(c) == CONN_OFFERED && shring_is_attached(&c->ring))
-		state_change(c, CONN_OFFERED, CONN_RING);
+		ring_begins(c, fd);
 }
 
 static void flush_to_kernel(struct conn *c, int fd)
@@ -75,6 +85,7 @@ static void options_restore(const struct conn *c, int fd)
 {
 	int nodelay = c->nodelay, cork = c->cork;
 
+	keepalive_end(c, fd);
 	real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
 	if (cork)
 		real.setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof(cork));
@@ -89,7 +100,7 @@ bool conn_revert(struct conn *c, int fd)
 	if (conn_state(c) == CONN_OFFERED) {
 		rc = conn_cancel_offer(c);
 		if (rc == -EBUSY || shring_is_attached(&c->ring)) {
-			state_change(c, CONN_OFFERED, CONN_RING);
+			ring_begins(c, fd);
 		} else {
 			flush_to_kernel(c, fd);
 			options_restore(c, fd);
@@ -102,13 +113,31 @@ bool conn_revert(struct conn *c, int fd)
 	return conn_state(c) != CONN_KERNEL;
 }
 
+/* A reset may be no more than the kernel's answer to bells that a process did not take
+ * before it ended, which is an end like others.
+ */
+void conn_shadow_failed(struct conn *c, int error)
+{
+	if (error == EAGAIN || error == EINTR)
+		return;
+	if (conn_is_far(c) && error != ECONNRESET && error != EPIPE)
+		atomic_store(&c->shadow_lost, 1);
+	atomic_store(&c->shadow_ended, 1);
+}
+
 void conn_look_at_shadow(struct conn *c, int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-	int saved = errno;
+	int saved = errno, error = 0;
+	socklen_t len = sizeof(error);
 
-	if (conn_state(c) == CONN_RING && real.poll(&p, 1, 0) > 0)
-		atomic_store(&c->shadow_ended, 1);
+	if (conn_state(c) == CONN_RING && real.poll(&p, 1, 0) > 0) {
+		if (p.revents & POLLERR &&
+			!real.getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) && error)
+			conn_shadow_failed(c, error);
+		else
+			atomic_store(&c->shadow_ended, 1);
+	}
 	errno = saved;
 }
 
@@ -137,13 +166,15 @@ bool conn_peer_finished(const struct conn *c)
 	return peer_state(c) & SHRING_FINISHED;
 }
 
-/* The peer has gone without a word. As TCP: a reset if it had something unread. */
+/* The peer has gone without a word. As TCP: a reset if it had something unread, or if
+ * nobody answers.
+ */
 static bool is_reset_by_end(struct conn *c)
 {
 	uint32_t tail = atomic_load(&c->ring.ctrl->side[!c->ring.side].tail);
 
 	return atomic_load(&c->shadow_ended) && !conn_peer_finished(c) &&
-	       tail != c->ring.end[SHRING_WRITE].pos;
+	       (atomic_load(&c->shadow_lost) || tail != c->ring.end[SHRING_WRITE].pos);
 }
 
 void conn_notice_end(struct conn *c, int fd)

@@ -19,6 +19,7 @@
 static struct sockaddr_un server = {.sun_family = AF_UNIX};
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int sock = -1;
+static _Atomic uint32_t session;
 static uint64_t failed_ns; /* when the last attempt to connect failed; 0: it did not */
 
 void dirclient_init(void)
@@ -32,6 +33,11 @@ void dirclient_init(void)
 bool dirclient_is_on(void)
 {
 	return server.sun_path[0] != '\0' && fdtab;
+}
+
+uint32_t dirclient_session(void)
+{
+	return atomic_load(&session);
 }
 
 static void drop(void)
@@ -62,7 +68,7 @@ static int transmit(const struct dir_request *request, const int *fds, int n_fds
 
 	fdmsg_put(&msg, &control, fds, n_fds);
 	if (real.sendmsg(sock, &msg, MSG_NOSIGNAL) != sizeof(*request))
-		return -EPIPE;
+		return -ENOTCONN;
 	return 0;
 }
 
@@ -110,6 +116,7 @@ static int join(void)
 		!real.connect(sock, (struct sockaddr *)&server, sizeof(server)) &&
 		!exchange(&hello, NULL, 0, &reply, none)) {
 		failed_ns = 0;
+		atomic_fetch_add(&session, 1);
 		return 0;
 	}
 	failed_ns = now_ns();
@@ -125,13 +132,15 @@ static int ask_locked(struct dir_request *request, const int *fds, int n_fds,
 
 	if (!rc)
 		rc = exchange(request, fds, n_fds, reply, out_fds);
-	if (rc == -EPIPE) {
-		/* Another server may be there by now. */
-		drop();
-		if (was_joined && !join())
-			rc = exchange(request, fds, n_fds, reply, out_fds);
-	}
-	return rc;
+	if (rc != -ENOTCONN && rc != -EPIPE)
+		return rc;
+	drop();
+	/* Another directory may be there by now. But if the one before has heard that
+	 * a connection was accepted, it may have acted on that.
+	 */
+	if (!was_joined || (rc == -EPIPE && request->op == DIR_ACCEPT))
+		return rc;
+	return join() ? -ENOTCONN : exchange(request, fds, n_fds, reply, out_fds);
 }
 
 int dirclient_ask(struct dir_request *request, const int *fds, int n_fds,

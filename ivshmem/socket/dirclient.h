@@ -20,10 +20,16 @@ bool dirclient_is_on(void);
  * @fds:     borrowed; @n_fds go with it
  * @out_fds: NULL, or set to the DIR_REPLY_FDS_MAX descriptors that came with the answer,
  *           -1: none
- * Return: the answer's error, or why there is none
+ * Return: the answer's error, or why there is none: -ENOTCONN: it was not asked; -EPIPE:
+ * DIR_ACCEPT was asked, and it ended before the answer came
  */
 int dirclient_ask(struct dir_request *request, const int *fds, int n_fds,
 	struct dir_reply *reply, int *out_fds);
+
+/** dirclient_session() - a number that is another one when the directory was lost and
+ * found again, and has forgotten what it was told
+ */
+uint32_t dirclient_session(void);
 
 /** dirclient_forked() - in the child: the connection is the parent's */
 void dirclient_forked(void);

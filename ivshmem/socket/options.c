@@ -11,6 +11,7 @@
 #include "conn.h"
 #include "fdtab.h"
 #include "ivshmem/shring_layout.h"
+#include "keepalive.h"
 #include "real.h"
 
 static struct conn *ring_conn(int fd)
@@ -45,6 +46,7 @@ static int socket_error(struct conn *c, int fd, void *value, socklen_t *len)
 EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
 	struct conn *c = ring_conn(fd);
+	const int *kept;
 
 	if (unlikely(c && value && len)) {
 		if (level == SOL_SOCKET && name == SO_ERROR)
@@ -53,6 +55,9 @@ EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 			return give_int(c->nodelay, value, len);
 		if (level == IPPROTO_TCP && name == TCP_CORK)
 			return give_int(c->cork, value, len);
+		kept = keepalive_option(c, level, name);
+		if (kept)
+			return give_int(*kept, value, len);
 	}
 	return real.getsockopt(fd, level, name, value, len);
 }
@@ -110,6 +115,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
 		if (name == TCP_CORK)
 			return keep_bool(&c->cork, value, len);
 	}
+	if (unlikely(c && value && keepalive_option(c, level, name)))
+		return keepalive_set(c, fd, level, name, value, len);
 	rc = real.setsockopt(fd, level, name, value, len);
 	if (unlikely(!rc && c && level == SOL_SOCKET))
 		also_for_ring(c, name, value, len);

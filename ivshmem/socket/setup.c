@@ -12,14 +12,16 @@
 #include "dirclient.h"
 #include "ivshmem/sockaddr.h"
 #include "real.h"
+#include "wait.h"
 
 #define LISTENERS_MAX	 1024
-#define TOKEN_TIMEOUT_MS 1000
+#define TOKEN_TIMEOUT_MS 10000 /* never reached, but if an agent ends */
 
 /* Listening sockets of this process, by the index in fdtab. */
 static struct {
 	_Atomic uint32_t n_fds; /* 0: free */
 	uint64_t id;		/* in the directory; 0: not published by this process */
+	uint32_t session;	/* with the directory; another one doesn't know it */
 } listeners[LISTENERS_MAX];
 
 union address {
@@ -95,8 +97,10 @@ static void publish(int fd, uint32_t index)
 
 	if (is_wildcard(fd))
 		n += prove_addresses(fds + 1, DIR_FDS_MAX - 1);
-	if (!dirclient_ask(&request, fds, n, &reply, NULL))
+	if (!dirclient_ask(&request, fds, n, &reply, NULL)) {
 		listeners[index].id = reply.id;
+		listeners[index].session = dirclient_session();
+	}
 	while (n > 1)
 		real.close(fds[--n]);
 }
@@ -127,7 +131,8 @@ void setup_unpublish(int fd, struct fdent e)
 
 void setup_republish(int fd, struct fdent e)
 {
-	if (unlikely(!listeners[e.index].id))
+	if (unlikely(!listeners[e.index].id ||
+		     listeners[e.index].session != dirclient_session()))
 		publish(fd, e.index);
 }
 
@@ -157,8 +162,13 @@ EXPORT int listen(int fd, int backlog)
 
 /* -- accepting */
 
-/* The token is at the beginning of the stream, or the offer was another's lie. */
-static bool token_take(int fd, const uint8_t *token)
+enum token {
+	TOKEN_TAKEN,
+	TOKEN_OTHER, /* the stream begins with something else: the offer was a lie */
+	TOKEN_LATE,
+};
+
+static enum token token_take(int fd, const uint8_t *token)
 {
 	uint8_t buf[DIR_TOKEN_SIZE];
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -170,12 +180,16 @@ static bool token_take(int fd, const uint8_t *token)
 		if (n == sizeof(buf))
 			break;
 		if (n == 0 || (n > 0 && memcmp(buf, token, (size_t)n)) ||
-			(n < 0 && errno != EAGAIN && errno != EINTR) || now_ns() > end)
-			return false;
+			(n < 0 && errno != EAGAIN && errno != EINTR))
+			return TOKEN_OTHER;
+		if (now_ns() > end)
+			return TOKEN_LATE;
 		real.poll(&p, 1, n > 0 ? 1 : TOKEN_TIMEOUT_MS);
 	}
-	return !memcmp(buf, token, sizeof(buf)) &&
-	       real.recv(fd, buf, sizeof(buf), MSG_DONTWAIT) == sizeof(buf);
+	if (memcmp(buf, token, sizeof(buf)))
+		return TOKEN_OTHER;
+	real.recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+	return TOKEN_TAKEN;
 }
 
 static int attach(
@@ -186,6 +200,8 @@ static int attach(
 	if (rc)
 		return rc;
 	atomic_store(&c->state, CONN_RING);
+	if (conn_is_far(c))
+		wait_bell_is_far(fd);
 	conn_install(c, fd);
 	return 0;
 }
@@ -198,25 +214,41 @@ static void close_all(const int *fds)
 	}
 }
 
-/* Is there an offer for a connection that the kernel accepted? */
-static void pair(int fd)
+/* Is there an offer for a connection that the kernel accepted?
+ * Return: 0, or -ECONNABORTED: the other end may rely on a ring that is none
+ */
+static int pair(int fd)
 {
 	struct dir_request request = {.op = DIR_ACCEPT};
+	enum token token = TOKEN_OTHER;
 	struct conn *c = conn_new();
 	struct dir_reply reply;
-	int fds[DIR_REPLY_FDS_MAX] = {-1, -1};
+	int fds[DIR_REPLY_FDS_MAX], rc;
 
 	if (!c)
-		return;
-	if (dirclient_ask(&request, &fd, 1, &reply, fds) || fds[0] < 0 ||
-		!token_take(fd, reply.token)) {
+		return 0;
+	rc = dirclient_ask(&request, &fd, 1, &reply, fds);
+	if (!rc)
+		token = token_take(fd, reply.token);
+	if (token == TOKEN_TAKEN) {
+		if (!attach(c, fd, &reply.memory, fds))
+			return 0;
+	} else {
 		close_all(fds);
-		conn_free(c);
-	} else if (attach(c, fd, &reply.memory, fds)) {
-		/* The other end relies on a ring that is none: let it know. */
-		conn_free(c);
-		real.shutdown(fd, SHUT_RDWR);
 	}
+	conn_free(c);
+	return rc == -EPIPE || (!rc && token != TOKEN_OTHER) ? -ECONNABORTED : 0;
+}
+
+/* As a reset. Return: -1 */
+static int abort_accepted(int fd)
+{
+	struct linger linger = {.l_onoff = 1};
+
+	real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	real.close(fd);
+	errno = ECONNABORTED;
+	return -1;
 }
 
 EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
@@ -230,10 +262,14 @@ EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	else if (e.kind == FD_LISTENER)
 		setup_republish(fd, e);
 	new = real.accept4(fd, sa, len, flags);
-	if (new < 0 || fdtab_get(fd).kind != FD_LISTENER)
+	e = fdtab_get(fd);
+	if (new < 0 || e.kind != FD_LISTENER)
 		return new;
 	saved = errno;
-	pair(new);
+	if (pair(new))
+		return abort_accepted(new);
+	/* Another directory was asked than the one that knows of the listener? */
+	setup_republish(fd, e);
 	errno = saved;
 	return new;
 }

@@ -2,6 +2,8 @@
 #include "wait.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <time.h>
@@ -11,18 +13,21 @@
 
 #define SPIN_VARIABLE	"VRDMA_SOCKET_SPIN" /* microseconds */
 #define SPIN_DEFAULT_US 50
+#define SPIN_FAR_NS	NSEC_PER_MSEC /* longest between guests */
 #define SLEPT_FACTOR	4
 #define POLLS_PER_LOOK	16 /* the clock costs as much as several polls */
 #define AGAIN_NS	(50 * NSEC_PER_USEC)
 #define AGAIN_MAX	2000 /* of them in a row: then who sleeps is taken for dead */
 #define READ_SHUT_NS	(500 * NSEC_PER_USEC) /* the shadow can't be slept on then */
 
-static uint64_t spin_max_ns;
+static _Atomic uint64_t spin_max_ns;
+static bool is_set; /* by the user */
 
 void wait_init(void)
 {
 	const char *text = getenv(SPIN_VARIABLE);
 
+	is_set = text != NULL;
 	spin_max_ns = (text ? strtoul(text, NULL, 10) : SPIN_DEFAULT_US) * NSEC_PER_USEC;
 	/* The peer can't do anything while we spin on the only processor. That we are
 	 * bound to one says nothing: the peer may well have another, and that's when
@@ -30,6 +35,24 @@ void wait_init(void)
 	 */
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		spin_max_ns = 0;
+}
+
+/* It pays to spin for about as long as a bell takes, and between guests it is a packet
+ * with interrupts on its way. The peer has processors of its own, so that we have only
+ * one says nothing; and if all this process' connections spin longer, the more so.
+ */
+void wait_bell_is_far(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+	uint64_t ns;
+
+	if (is_set || real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return;
+	ns = MAX(SPIN_DEFAULT_US, info.tcpi_rtt) * NSEC_PER_USEC;
+	ns = MIN(ns, SPIN_FAR_NS);
+	if (ns > spin_max_ns)
+		spin_max_ns = ns;
 }
 
 static void cpu_relax(void)
@@ -85,8 +108,10 @@ static bool bells_drain(struct conn *c, int fd)
 		return !c->asleep;
 	if (n == 0 && atomic_load(&c->read_shut))
 		return true; /* our own doing: see shutdown() */
-	if (n == 0 || (errno != EAGAIN && errno != EINTR))
+	if (n == 0)
 		atomic_store(&c->shadow_ended, 1);
+	else
+		conn_shadow_failed(c, errno);
 	return true;
 }
 
@@ -142,7 +167,7 @@ uint64_t conn_limit(const struct conn *c)
 /* Until there's a byte on the shadow, or its end. Without a time to keep, the kernel's
  * own recv() makes sure that signals do what they do to a recv() (SA_RESTART).
  */
-static int sleep_on_shadow(const struct conn *c, int fd, uint64_t until_ns)
+static int sleep_on_shadow(struct conn *c, int fd, uint64_t until_ns)
 {
 	bool connecting = conn_state(c) == CONN_CONNECTING;
 	struct pollfd p = {.fd = fd, .events = connecting ? POLLOUT : POLLIN | POLLRDHUP};
@@ -160,8 +185,11 @@ static int sleep_on_shadow(const struct conn *c, int fd, uint64_t until_ns)
 		ts = (struct timespec){
 			(time_t)(left / NSEC_PER_SEC), (long)(left % NSEC_PER_SEC)};
 	} else if (!connecting) {
-		return real.recv(fd, &byte, 1, MSG_PEEK) < 0 && errno == EINTR ? -EINTR
-									       : 0;
+		if (real.recv(fd, &byte, 1, MSG_PEEK) >= 0)
+			return 0;
+		/* Nobody else is told. */
+		conn_shadow_failed(c, errno);
+		return errno == EINTR ? -EINTR : 0;
 	}
 	return real.ppoll(&p, 1, until_ns ? &ts : NULL, NULL) < 0 && errno == EINTR
 		       ? -EINTR

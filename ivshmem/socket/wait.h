@@ -23,6 +23,9 @@ enum doze {
 /** wait_init() - how long to spin at most, by the number of processors */
 void wait_init(void);
 
+/** wait_bell_is_far() - between guests: spin longer, as the shadow @fd says */
+void wait_bell_is_far(int fd);
+
 /** wait_spin_next() - how long to spin next time, after a wait of @waited_ns */
 uint64_t wait_spin_next(uint64_t spin_ns, uint64_t waited_ns);
 
