@@ -61,17 +61,22 @@ void conn_dup(struct fdent e, int to)
 	fdtab_set(to, e);
 }
 
+int conn_other_fd(struct fdent e, int gone)
+{
+	for (int fd = 0; fd <= fdtab_top(); fd++) {
+		if (fd != gone && fdtab_is(fd, e))
+			return fd;
+	}
+	return -1;
+}
+
 /* The bell needs a number that stays. */
 static void fd_replace(struct fdent e, struct conn_local *local, int gone)
 {
-	if (atomic_load(&local->fd) != gone)
-		return;
-	for (int fd = 0; fd < (int)FDTAB_SIZE; fd++) {
-		if (fd != gone && fdtab_is(fd, e)) {
-			atomic_store(&local->fd, fd);
-			return;
-		}
-	}
+	int fd = atomic_load(&local->fd) == gone ? conn_other_fd(e, gone) : -1;
+
+	if (fd >= 0)
+		atomic_store(&local->fd, fd);
 }
 
 /* What TCP does: unread bytes, or a linger time of 0, make it a reset. */

@@ -128,6 +128,9 @@ void conn_install(struct conn *c, int fd);
 /** conn_dup() - @to is the same open file as @from, a connection */
 void conn_dup(struct fdent e, int to);
 
+/** conn_other_fd() - a descriptor of the connection @e besides @gone, -1: none */
+int conn_other_fd(struct fdent e, int gone);
+
 /** conn_close_fd() - @fd, which is @e, is about to be closed in this process */
 void conn_close_fd(int fd, struct fdent e);
 

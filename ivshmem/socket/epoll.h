@@ -10,8 +10,10 @@
 
 #include "fdtab.h"
 
-/** epoll_fd_closed() - @fd is about to be closed: it leaves all sets */
-void epoll_fd_closed(int fd);
+/** epoll_fd_closed() - @fd, which is @e, is about to be closed: it leaves all sets unless
+ * the process has a duplicate
+ */
+void epoll_fd_closed(int fd, struct fdent e);
 
 /** epoll_fd_is_conn() - @fd, which may be in sets, has become a connection */
 void epoll_fd_is_conn(int fd);
@@ -24,8 +26,9 @@ void epoll_set_dup(struct fdent e, int to);
 
 /** epoll_set_look() - for poll() of a set's descriptor
  * @inner: set to the descriptor to wait for in its place, or -1: only the set itself
+ * @until: made earlier if it's to be looked at again by then; 0: never
  * Return: is something in it ready?
  */
-bool epoll_set_look(struct fdent e, int *inner);
+bool epoll_set_look(struct fdent e, int *inner, uint64_t *until);
 
 #endif

@@ -55,7 +55,7 @@ static void unwatch(struct member *m)
 	m->armed = false;
 }
 
-static struct member *member_add(struct set *s, int fd)
+struct member *epoll_member_add(struct set *s, int fd)
 {
 	struct member *m;
 
@@ -73,16 +73,23 @@ static struct member *member_add(struct set *s, int fd)
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return NULL;
-	m->fd = fd;
+	m->fd = m->key = m->tag = fd;
 	s->members[fd] = m;
 	return m;
 }
 
-static void member_remove(struct set *s, struct member *m)
+void epoll_member_remove(struct set *s, struct member *m)
 {
+	struct member **orphan = &s->orphans;
+
 	epoll_make_cold(m);
 	unwatch(m);
-	s->members[m->fd] = NULL;
+	while (*orphan && *orphan != m)
+		orphan = &(*orphan)->next_orphan;
+	if (*orphan)
+		*orphan = m->next_orphan;
+	else
+		s->members[m->key] = NULL;
 	free(m);
 }
 
@@ -100,6 +107,16 @@ static void inner_add(const struct set *s, int fd, uint32_t events, int tag)
 	real.epoll_ctl(s->inner, EPOLL_CTL_ADD, fd, &event);
 }
 
+int epoll_inner_control(
+	const struct set *s, int op, const struct member *m, uint32_t events)
+{
+	struct epoll_event event = {
+		.events = events, .data.u64 = (uint64_t)(int64_t)m->tag};
+	int fd = m->is_set ? epoll_set(m->e)->inner : m->key;
+
+	return real.epoll_ctl(s->inner, op, fd, &event) ? -errno : 0;
+}
+
 /* Bells, and the shadow's end. Until it has a ring also what makes it writable: that it
  * is connected, or for when it has to do without a ring.
  */
@@ -109,7 +126,7 @@ static void inner_add_conn(const struct set *s, const struct member *m)
 
 	if (conn_state(&conns[m->e.index]) != CONN_RING)
 		events |= EPOLLOUT;
-	inner_add(s, m->fd, events, m->fd);
+	epoll_inner_control(s, EPOLL_CTL_ADD, m, events);
 }
 
 /* Threads that wait for the program's set alone have to change over. What tells them is
@@ -125,7 +142,7 @@ static void direct_kick(struct set *s)
 		return; /* full: it wakes them anyway */
 }
 
-static int inner_make(struct set *s)
+int epoll_inner_make(struct set *s)
 {
 	int fd;
 
@@ -144,11 +161,14 @@ static int inner_make(struct set *s)
 	return 0;
 }
 
-static void kick(const struct set *s)
+static void kick(struct set *s)
 {
 	uint64_t one = 1;
 
-	if (s->sleepers && real.write(s->kick, &one, sizeof(one)) < 0)
+	if (!s->sleepers && !s->looked_at)
+		return;
+	s->looked_at = false;
+	if (real.write(s->kick, &one, sizeof(one)) < 0)
 		return; /* full: it wakes them anyway */
 }
 
@@ -205,8 +225,10 @@ void epoll_set_closed(int fd, struct fdent e)
 	}
 	for (int i = 0; i < s->n_members; i++) {
 		if (s->members[i])
-			member_remove(s, s->members[i]);
+			epoll_member_remove(s, s->members[i]);
 	}
+	while (s->orphans)
+		epoll_member_remove(s, s->orphans);
 	free(s->members);
 	s->members = NULL;
 	s->n_members = 0;
@@ -221,38 +243,29 @@ void epoll_set_closed(int fd, struct fdent e)
 
 /* -- what becomes of descriptors */
 
-static void each_set_of(int fd, void (*call)(struct set *s, struct member *m))
+void epoll_each_set(
+	void (*call)(struct set *s, int fd, struct fdent e), int fd, struct fdent e)
 {
 	for (uint32_t i = 0; i < n_sets; i++) {
 		struct set *s = sets[i];
-		struct member *m;
 
 		pthread_mutex_lock(&s->lock);
-		m = s->n_fds ? epoll_member(s, fd) : NULL;
-		if (m)
-			call(s, m);
+		if (s->n_fds)
+			call(s, fd, e);
 		pthread_mutex_unlock(&s->lock);
 	}
 }
 
-static void drop_closed(struct set *s, struct member *m)
+static void become_conn(struct set *s, int fd, struct fdent e)
 {
-	member_remove(s, m);
-}
+	struct member *m = epoll_member(s, fd);
 
-void epoll_fd_closed(int fd)
-{
-	each_set_of(fd, drop_closed);
-}
-
-static void become_conn(struct set *s, struct member *m)
-{
-	if (m->is_conn || inner_make(s))
+	if (!m || m->is_conn || epoll_inner_make(s))
 		return;
 	real.epoll_ctl(s->outer, EPOLL_CTL_DEL, m->fd, NULL);
 	m->is_conn = true;
 	m->fresh = true;
-	m->e = fdtab_get(m->fd);
+	m->e = e;
 	inner_add_conn(s, m);
 	epoll_make_hot(s, m);
 	kick(s);
@@ -260,13 +273,12 @@ static void become_conn(struct set *s, struct member *m)
 
 void epoll_fd_is_conn(int fd)
 {
-	each_set_of(fd, become_conn);
+	epoll_each_set(become_conn, fd, fdtab_get(fd));
 }
 
 /* -- epoll_ctl() */
 
-/* As the program wants a connection from now on. */
-static void conn_wanted(struct set *s, struct member *m, const struct epoll_event *event)
+void epoll_wanted(struct set *s, struct member *m, const struct epoll_event *event)
 {
 	m->event = *event;
 	m->absent = m->off = false;
@@ -280,6 +292,8 @@ static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *
 	struct member *m;
 	int rc;
 
+	if (e.kind == FD_EPOLL)
+		return epoll_nested_add(s, fd, e, event);
 	if (e.kind == FD_TCP || e.kind == FD_LISTENER) {
 		if (real.epoll_ctl(s->outer, EPOLL_CTL_ADD, fd, (void *)event))
 			return -errno;
@@ -287,8 +301,8 @@ static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *
 	/* The parent that published it may have gone. */
 	if (e.kind == FD_LISTENER)
 		setup_republish(fd, e);
-	rc = inner_make(s);
-	m = rc ? NULL : member_add(s, fd);
+	rc = epoll_inner_make(s);
+	m = rc ? NULL : epoll_member_add(s, fd);
 	if (!m)
 		return -ENOMEM;
 	m->event = *event;
@@ -297,7 +311,7 @@ static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *
 	if (e.kind == FD_CONN) {
 		m->is_conn = true;
 		inner_add_conn(s, m);
-		conn_wanted(s, m, event);
+		epoll_wanted(s, m, event);
 	}
 	return 0;
 }
@@ -306,8 +320,8 @@ static int change(struct set *s, struct member *m, const struct epoll_event *eve
 {
 	if (event->events & EPOLLEXCLUSIVE || m->event.events & EPOLLEXCLUSIVE)
 		return -EINVAL;
-	if (m->is_conn) {
-		conn_wanted(s, m, event);
+	if (m->is_conn || m->is_set) {
+		epoll_wanted(s, m, event);
 		return 0;
 	}
 	m->event = *event;
@@ -324,14 +338,18 @@ static int discard(struct set *s, struct member *m)
 		m->absent = true;
 		return 0;
 	}
-	member_remove(s, m);
+	if (m->is_set) {
+		epoll_forget(s, m);
+		return 0;
+	}
+	epoll_member_remove(s, m);
 	return real.epoll_ctl(s->outer, EPOLL_CTL_DEL, fd, NULL) ? -errno : 0;
 }
 
 void epoll_forget(struct set *s, struct member *m)
 {
-	real.epoll_ctl(s->inner, EPOLL_CTL_DEL, m->fd, NULL);
-	member_remove(s, m);
+	epoll_inner_control(s, EPOLL_CTL_DEL, m, 0);
+	epoll_member_remove(s, m);
 }
 
 static int control(
@@ -339,10 +357,12 @@ static int control(
 {
 	struct member *m = epoll_member(s, fd);
 
+	if (unlikely(!m && s->orphans))
+		m = epoll_bring_home(s, fd, e);
 	if (m && m->absent) {
 		if (op != EPOLL_CTL_ADD)
 			return -ENOENT;
-		conn_wanted(s, m, event);
+		epoll_wanted(s, m, event);
 		return 0;
 	}
 	if (op == EPOLL_CTL_ADD)
@@ -358,7 +378,7 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 	struct set *s;
 	int rc;
 
-	if (set.kind != FD_EPOLL || e.kind == FD_KERNEL || e.kind == FD_EPOLL ||
+	if (set.kind != FD_EPOLL || e.kind == FD_KERNEL ||
 		(!event && op != EPOLL_CTL_DEL) ||
 		(op != EPOLL_CTL_ADD && op != EPOLL_CTL_MOD && op != EPOLL_CTL_DEL))
 		return real.epoll_ctl(epfd, op, fd, event);

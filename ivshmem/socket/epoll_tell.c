@@ -30,6 +30,17 @@ static uint32_t peer_head(const struct member *m, uint32_t *end)
 	return head;
 }
 
+uint32_t epoll_stamp(const struct set *s)
+{
+	uint32_t sum = 0, end;
+
+	for (int i = 0; i < s->n_members; i++) {
+		if (s->members[i] && s->members[i]->is_conn)
+			sum += peer_head(s->members[i], &end) + end;
+	}
+	return sum;
+}
+
 bool epoll_is_news(const struct member *m, uint32_t mask)
 {
 	uint32_t end, head = peer_head(m, &end);
@@ -62,6 +73,8 @@ uint32_t epoll_look_at(struct member *m)
 
 	if (m->off)
 		return 0;
+	if (m->is_set)
+		return epoll_nested_look(m);
 	mask = ready_mask(m->fd, m->e, wanted) & (wanted | ALWAYS);
 	if (m->event.events & EPOLLET && (m->told_mask || m->fresh || mask)) {
 		if (!mask) {

@@ -34,14 +34,21 @@ static bool arm(struct set *s, uint64_t *until)
 	struct member *m, *next;
 
 	for (m = s->hot; m; m = next) {
-		struct conn *c = &conns[m->e.index];
-		uint64_t limit = conn_limit(c);
+		struct conn *c;
+		uint64_t limit;
 
 		next = m->next_hot;
 		if (m->off) {
 			epoll_make_cold(m);
 			continue;
 		}
+		if (m->is_set) {
+			if (epoll_nested_is_news(m, until))
+				return false;
+			continue;
+		}
+		c = &conns[m->e.index];
+		limit = conn_limit(c);
 		if (limit) {
 			if (now_ns() >= limit) {
 				conn_revert(c, m->fd);
@@ -76,13 +83,14 @@ static bool arm(struct set *s, uint64_t *until)
 }
 
 /* A connection's bell, or the end of its shadow, or it has connected. */
-static void bell_came(struct set *s, int fd, uint32_t events)
+static void bell_came(struct set *s, struct member *m, uint32_t events)
 {
-	struct member *m = epoll_member(s, fd);
 	struct conn *c;
 	enum doze doze;
 	int rc;
 
+	if (m && m->is_set)
+		m->fresh = true;
 	if (!m || !m->is_conn)
 		return;
 	if (m->absent) {
@@ -92,15 +100,15 @@ static void bell_came(struct set *s, int fd, uint32_t events)
 	epoll_make_hot(s, m);
 	if (!(events & ~(uint32_t)EPOLLOUT))
 		return;
-	c = conn_lock(fd, m->e, SHRING_READ, &rc);
+	c = conn_lock(m->fd, m->e, SHRING_READ, &rc);
 	if (!c)
 		return;
-	doze = doze_begin(c, fd, SHRING_READ);
+	doze = doze_begin(c, m->fd, SHRING_READ);
 	conn_unlock(c, SHRING_READ);
 	if (doze == DOZE_SLEEP)
-		doze_end(&conns[m->e.index], fd, m->e, SHRING_READ);
+		doze_end(&conns[m->e.index], m->fd, m->e, SHRING_READ);
 	else if (doze == DOZE_REVERT)
-		conn_revert(&conns[m->e.index], fd);
+		conn_revert(&conns[m->e.index], m->fd);
 }
 
 /* Wait in the kernel. Return: the program's events, or a negative errno */
@@ -109,20 +117,20 @@ static int kernel_wait(struct set *s, struct epoll_event *events, int max, int t
 {
 	struct epoll_event inner[EVENTS];
 	bool program = false;
-	int n = real.epoll_pwait(s->inner, inner, EVENTS, timeout, mask), fd;
+	int n = real.epoll_pwait(s->inner, inner, EVENTS, timeout, mask), tag;
 	uint64_t count;
 
 	if (n < 0)
 		return -errno;
 	pthread_mutex_lock(&s->lock);
 	for (int i = 0; i < n; i++) {
-		fd = (int)(int64_t)inner[i].data.u64;
-		if (fd == EPOLL_TAG_PROGRAM)
+		tag = (int)(int64_t)inner[i].data.u64;
+		if (tag == EPOLL_TAG_PROGRAM)
 			program = true;
-		else if (fd == EPOLL_TAG_KICK)
+		else if (tag == EPOLL_TAG_KICK)
 			count = real.read(s->kick, &count, sizeof(count)) > 0;
 		else
-			bell_came(s, fd, inner[i].events);
+			bell_came(s, epoll_by_tag(s, tag), inner[i].events);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!program || !max)
@@ -316,11 +324,10 @@ EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max,
 
 /* -- poll() of a set */
 
-bool epoll_set_look(struct fdent e, int *inner)
+bool epoll_set_look(struct fdent e, int *inner, uint64_t *until)
 {
 	struct set *s = epoll_set(e);
 	struct pollfd p = {.fd = s->outer, .events = POLLIN};
-	uint64_t never = 0;
 	bool idle;
 
 	*inner = s->inner;
@@ -331,7 +338,8 @@ bool epoll_set_look(struct fdent e, int *inner)
 	if (real.poll(&p, 1, 0) > 0)
 		return true;
 	pthread_mutex_lock(&s->lock);
-	idle = arm(s, &never);
+	idle = arm(s, until);
+	s->looked_at = true;
 	pthread_mutex_unlock(&s->lock);
 	return !idle;
 }

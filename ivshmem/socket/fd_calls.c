@@ -29,11 +29,10 @@ static bool forget(int fd)
 		return true;
 	if (e.kind == FD_OURS)
 		return false;
+	epoll_fd_closed(fd, e);
 	if (e.kind == FD_EPOLL)
 		epoll_set_closed(fd, e);
-	else
-		epoll_fd_closed(fd);
-	if (e.kind == FD_CONN)
+	else if (e.kind == FD_CONN)
 		conn_close_fd(fd, e);
 	else if (e.kind == FD_LISTENER)
 		setup_unpublish(fd, e);

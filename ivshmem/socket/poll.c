@@ -27,6 +27,7 @@ struct call {
 	struct pollfd *kernel; /* what the kernel waits for in their place */
 	struct watch *watches;
 	uint64_t until_ns; /* 0: for ever */
+	uint64_t limit_ns; /* when a set is to be looked at again; 0: never */
 	const sigset_t *mask;
 };
 
@@ -61,7 +62,7 @@ static void prepare(struct call *c)
 }
 
 /* The sets' descriptors are left to the kernel unless a connection in them is ready. */
-static uint32_t look_at(const struct call *c, nfds_t i)
+static uint32_t look_at(struct call *c, nfds_t i)
 {
 	const struct watch *w = &c->watches[i];
 	int inner;
@@ -70,7 +71,7 @@ static uint32_t look_at(const struct call *c, nfds_t i)
 		return ready_mask(c->fds[i].fd, w->e, (uint16_t)c->fds[i].events);
 	if (w->e.kind != FD_EPOLL)
 		return 0;
-	if (epoll_set_look(w->e, &inner))
+	if (epoll_set_look(w->e, &inner, &c->limit_ns))
 		return c->fds[i].events & (POLLIN | POLLRDNORM);
 	if (inner >= 0)
 		c->kernel[i].fd = inner;
@@ -78,10 +79,11 @@ static uint32_t look_at(const struct call *c, nfds_t i)
 }
 
 /* Return: how many of ours are ready */
-static int look(const struct call *c)
+static int look(struct call *c)
 {
 	int n = 0;
 
+	c->limit_ns = 0;
 	for (nfds_t i = 0; i < c->n; i++) {
 		c->fds[i].revents = (short)look_at(c, i);
 		n += c->fds[i].revents != 0;
@@ -170,7 +172,7 @@ static struct timespec left_of(uint64_t until)
 		(time_t)(left / NSEC_PER_SEC), (long)(left % NSEC_PER_SEC)};
 }
 
-static bool spin(const struct call *c)
+static bool spin(struct call *c)
 {
 	uint64_t end = now_ns() + spin_ns;
 
@@ -193,6 +195,8 @@ static int sleep_once(const struct call *c)
 
 	if (!arm(c, &until))
 		return 0;
+	if (c->limit_ns && (!until || c->limit_ns < until))
+		until = c->limit_ns;
 	left = left_of(until);
 	n = ask_kernel(c, until ? &left : NULL, true);
 	if (n < 0)
