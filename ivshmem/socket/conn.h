@@ -192,6 +192,13 @@ static inline bool conn_is_far(const struct conn *c)
 	return c->lifetime_fd >= 0;
 }
 
+/** conn_is_ordinary() - has a ring, and no end in sight; without locks */
+static inline bool conn_is_ordinary(const struct conn *c)
+{
+	return conn_state(c) == CONN_RING &&
+	       !(c->shadow_ended | c->dead | c->read_shut | c->write_shut) && !c->error;
+}
+
 static inline uint32_t conn_index(const struct conn *c)
 {
 	return (uint32_t)(c - conns);

@@ -17,6 +17,10 @@
  * cold: they cost nothing until their bell rings, which the inner set tells (edge by
  * edge). So what a call costs depends on how many are active, not on how many there are.
  *
+ * A bell costs its ringer more than a message. So those that had something to tell a
+ * short while ago only rest during the sleep: once the first bell has ended it they are
+ * hot again, and no more bells are asked for.
+ *
  * Programs that take turns at reading and writing take a connection out of the set and
  * put it in again for each message. So who is taken out stays in the inner set, absent,
  * until its bell rings or the descriptor is closed.
@@ -45,12 +49,21 @@
 /* what are no events in epoll_event.events */
 #define EPOLL_FLAGS (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
+enum heat {
+	MEMBER_COLD,
+	MEMBER_RESTING,
+	MEMBER_HOT,
+	N_HEATS,
+};
+
 struct member {
-	struct member *next_hot, **hot_link; /* hot_link: NULL: cold */
+	struct member *next, **link; /* in the set's list for its heat; not if cold */
 	struct member *next_orphan;
-	int fd;	 /* one that is open */
-	int key; /* by which the program put it in */
-	int tag; /* in the inner set: the key, or an orphan's */
+	enum heat heat;
+	uint64_t told_ns; /* when something was told last */
+	int fd;		  /* one that is open */
+	int key;	  /* by which the program put it in */
+	int tag;	  /* in the inner set: the key, or an orphan's */
 	bool is_conn;
 	bool is_set; /* e is another set */
 	bool absent; /* taken out by the program; a connection, cold */
@@ -74,13 +87,14 @@ struct set {
 	int inner; /* -1: no connection was ever in it */
 	int kick;
 	uint32_t sleepers;
-	bool looked_at;	   /* poll() or another set may sleep on the inner one */
-	uint32_t direct;   /* threads that wait for the program's set itself */
-	uint64_t asked_ns; /* when the kernel was asked last */
+	bool looked_at;		   /* poll() or another set may sleep on the inner one */
+	uint32_t direct;	   /* threads that wait for the program's set itself */
+	_Atomic uint64_t asked_ns; /* when the kernel was asked last */
+	uint64_t cooled_ns;	   /* when the hot ones were gone through last */
 	uint64_t spin_ns;
 	struct member **members; /* by descriptor */
 	int n_members;		 /* length of the array */
-	struct member *hot;
+	struct member *lists[N_HEATS];
 	struct member *orphans;
 	int n_orphaned; /* ever */
 };
@@ -103,8 +117,11 @@ int epoll_inner_control(
 void epoll_wanted(struct set *s, struct member *m, const struct epoll_event *event);
 void epoll_each_set(
 	void (*call)(struct set *s, int fd, struct fdent e), int fd, struct fdent e);
-void epoll_make_hot(struct set *s, struct member *m);
-void epoll_make_cold(struct member *m);
+void epoll_move(struct set *s, struct member *m, enum heat to);
+/* It is the kernel's by now: the program's set has it again. */
+void epoll_to_kernel(struct set *s, struct member *m);
+/* No ticket is needed for it any more. */
+void epoll_unwatch(struct member *m);
 
 /* epoll_close.c */
 /* Whom the inner set tells of; NULL: it's there no more */

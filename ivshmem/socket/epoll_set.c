@@ -27,28 +27,26 @@ struct member *epoll_member(const struct set *s, int fd)
 	return fd >= 0 && fd < s->n_members ? s->members[fd] : NULL;
 }
 
-void epoll_make_hot(struct set *s, struct member *m)
+void epoll_move(struct set *s, struct member *m, enum heat to)
 {
-	if (m->hot_link)
+	if (m->heat == to)
 		return;
-	m->next_hot = s->hot;
-	if (s->hot)
-		s->hot->hot_link = &m->next_hot;
-	m->hot_link = &s->hot;
-	s->hot = m;
+	if (m->heat != MEMBER_COLD) {
+		*m->link = m->next;
+		if (m->next)
+			m->next->link = m->link;
+	}
+	m->heat = to;
+	if (to == MEMBER_COLD)
+		return;
+	m->next = s->lists[to];
+	if (m->next)
+		m->next->link = &m->next;
+	m->link = &s->lists[to];
+	s->lists[to] = m;
 }
 
-void epoll_make_cold(struct member *m)
-{
-	if (!m->hot_link)
-		return;
-	*m->hot_link = m->next_hot;
-	if (m->next_hot)
-		m->next_hot->hot_link = m->hot_link;
-	m->hot_link = NULL;
-}
-
-static void unwatch(struct member *m)
+void epoll_unwatch(struct member *m)
 {
 	if (m->armed)
 		atomic_fetch_sub(&conns[m->e.index].watched, 1);
@@ -82,8 +80,8 @@ void epoll_member_remove(struct set *s, struct member *m)
 {
 	struct member **orphan = &s->orphans;
 
-	epoll_make_cold(m);
-	unwatch(m);
+	epoll_move(s, m, MEMBER_COLD);
+	epoll_unwatch(m);
 	while (*orphan && *orphan != m)
 		orphan = &(*orphan)->next_orphan;
 	if (*orphan)
@@ -267,8 +265,17 @@ static void become_conn(struct set *s, int fd, struct fdent e)
 	m->fresh = true;
 	m->e = e;
 	inner_add_conn(s, m);
-	epoll_make_hot(s, m);
+	epoll_move(s, m, MEMBER_HOT);
 	kick(s);
+}
+
+void epoll_to_kernel(struct set *s, struct member *m)
+{
+	epoll_move(s, m, MEMBER_COLD);
+	epoll_unwatch(m);
+	m->is_conn = false;
+	epoll_inner_control(s, EPOLL_CTL_DEL, m, 0);
+	real.epoll_ctl(s->outer, EPOLL_CTL_ADD, m->key, &m->event);
 }
 
 void epoll_fd_is_conn(int fd)
@@ -283,7 +290,7 @@ void epoll_wanted(struct set *s, struct member *m, const struct epoll_event *eve
 	m->event = *event;
 	m->absent = m->off = false;
 	m->fresh = true;
-	epoll_make_hot(s, m);
+	epoll_move(s, m, MEMBER_HOT);
 	kick(s);
 }
 
@@ -301,7 +308,7 @@ static int add(struct set *s, int fd, struct fdent e, const struct epoll_event *
 	/* The parent that published it may have gone. */
 	if (e.kind == FD_LISTENER)
 		setup_republish(fd, e);
-	rc = epoll_inner_make(s);
+	rc = e.kind == FD_CONN ? epoll_inner_make(s) : 0;
 	m = rc ? NULL : epoll_member_add(s, fd);
 	if (!m)
 		return -ENOMEM;
@@ -333,8 +340,8 @@ static int discard(struct set *s, struct member *m)
 	int fd = m->fd;
 
 	if (m->is_conn) {
-		epoll_make_cold(m);
-		unwatch(m);
+		epoll_move(s, m, MEMBER_COLD);
+		epoll_unwatch(m);
 		m->absent = true;
 		return 0;
 	}

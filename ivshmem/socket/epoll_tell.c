@@ -7,7 +7,8 @@
 #include "ivshmem/shring_layout.h"
 #include "ready.h"
 
-#define ALWAYS (EPOLLERR | EPOLLHUP)
+#define ALWAYS	 (EPOLLERR | EPOLLHUP)
+#define WRITABLE (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)
 
 /* What the peer did: bytes, and its end. */
 static uint32_t peer_head(const struct member *m, uint32_t *end)
@@ -67,6 +68,29 @@ static bool is_edge(struct member *m, uint32_t mask)
 	return edge;
 }
 
+/* Most looks find nothing: told without locks. What is read is mapped as long as the
+ * set's lock is held, since a descriptor leaves the set before it is closed.
+ */
+static bool is_unchanged(const struct member *m, uint32_t wanted)
+{
+	const struct conn *c = &conns[m->e.index];
+	const struct shring_side *peer;
+	uint32_t head, pos;
+
+	if (m->fresh || !conn_is_ordinary(c))
+		return false;
+	peer = &c->ring.ctrl->side[!c->ring.side];
+	head = atomic_load(&peer->head);
+	pos = __atomic_load_n(&c->ring.end[SHRING_READ].pos, __ATOMIC_RELAXED);
+	if (atomic_load(&peer->state) != SHRING_OPEN)
+		return false;
+	if (!(m->event.events & EPOLLET))
+		return head == pos && !(wanted & WRITABLE);
+	return (head == pos || head == m->told_head) &&
+	       !(wanted & WRITABLE & ~m->told_mask) &&
+	       atomic_load(&c->n_full) == m->told_full;
+}
+
 uint32_t epoll_look_at(struct member *m)
 {
 	uint32_t wanted = m->event.events & ~EPOLL_FLAGS, mask;
@@ -75,6 +99,8 @@ uint32_t epoll_look_at(struct member *m)
 		return 0;
 	if (m->is_set)
 		return epoll_nested_look(m);
+	if (is_unchanged(m, wanted))
+		return 0;
 	mask = ready_mask(m->fd, m->e, wanted) & (wanted | ALWAYS);
 	if (m->event.events & EPOLLET && (m->told_mask || m->fresh || mask)) {
 		if (!mask) {
@@ -95,35 +121,47 @@ static void tell(struct member *m, uint32_t mask, struct epoll_event *event)
 		m->off = true;
 }
 
-/* The hot ones. Who is told goes to the end, so that none is forgotten. */
+/* The kernel has no orphans that it was not told of in time. */
+static bool is_kernels(const struct member *m)
+{
+	return m->is_conn && conn_state(&conns[m->e.index]) == CONN_KERNEL && !m->off &&
+	       m->fd == m->key;
+}
+
+/* Behind all others, so that none is forgotten. */
+static void make_last(struct set *s, struct member *m)
+{
+	struct member **end = &s->lists[MEMBER_HOT];
+
+	epoll_move(s, m, MEMBER_COLD);
+	while (*end)
+		end = &(*end)->next;
+	*end = m;
+	m->link = end;
+	m->next = NULL;
+	m->heat = MEMBER_HOT;
+}
+
 int epoll_look(struct set *s, struct epoll_event *events, int max)
 {
-	struct member *m, *next, *told = NULL;
+	struct member *m, *next, *last = NULL;
+	uint64_t now = 0;
 	uint32_t mask;
 	int n = 0;
 
-	for (m = s->hot; m && n < max; m = next) {
-		next = m->next_hot;
+	for (m = s->lists[MEMBER_HOT]; m && n < max; m = next) {
+		next = m->next;
 		mask = epoll_look_at(m);
-		if (!mask)
-			continue;
-		tell(m, mask, &events[n++]);
-		if (n == max && next) {
-			/* More may be ready than fit: begin behind next time. */
-			epoll_make_cold(m);
-			m->next_hot = told;
-			told = m;
+		if (mask) {
+			now = now ? now : now_ns();
+			m->told_ns = now;
+			tell(m, mask, &events[n++]);
+			last = m;
 		}
+		if (unlikely(is_kernels(m)))
+			epoll_to_kernel(s, m);
 	}
-	for (m = told; m; m = next) {
-		struct member **end = &s->hot;
-
-		next = m->next_hot;
-		while (*end)
-			end = &(*end)->next_hot;
-		m->next_hot = NULL;
-		m->hot_link = end;
-		*end = m;
-	}
+	if (n && m && last->heat == MEMBER_HOT)
+		make_last(s, last);
 	return n;
 }

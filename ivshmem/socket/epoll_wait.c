@@ -15,6 +15,7 @@
 
 #define EVENTS	       64
 #define KERNEL_EACH_NS (20 * NSEC_PER_USEC) /* meanwhile ours alone may be told */
+#define BUSY_NS	       (10 * NSEC_PER_MSEC) /* who told something is busy so long */
 
 static void arm_dir(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
 {
@@ -28,18 +29,48 @@ static void arm_dir(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
 	conn_unlock(locked, dir);
 }
 
+/* A bell for @m from now on. Return: false if something is to be told */
+static bool arm_member(struct member *m)
+{
+	struct conn *c = &conns[m->e.index];
+	uint32_t mask;
+
+	if (!m->armed)
+		atomic_fetch_add(&c->watched, 1);
+	m->armed = true;
+	if (conn_state(c) == CONN_RING || conn_state(c) == CONN_OFFERED) {
+		arm_dir(c, m->fd, m->e, SHRING_READ);
+		if (m->event.events & EPOLLOUT)
+			arm_dir(c, m->fd, m->e, SHRING_WRITE);
+	}
+	if (!(m->event.events & EPOLLET))
+		return !epoll_look_at(m);
+	/* An edge between the last look and the ticket. */
+	mask = ready_mask(m->fd, m->e, m->event.events & ~EPOLL_FLAGS);
+	if (epoll_is_news(m, mask))
+		return false;
+	m->told_mask = mask;
+	return true;
+}
+
+static bool is_busy(const struct member *m, uint64_t now)
+{
+	return now - m->told_ns < BUSY_NS;
+}
+
 /* Make all hot ones cold that can be. Return: false if something is to be told */
 static bool arm(struct set *s, uint64_t *until)
 {
+	uint64_t now = now_ns();
 	struct member *m, *next;
 
-	for (m = s->hot; m; m = next) {
+	for (m = s->lists[MEMBER_HOT]; m; m = next) {
 		struct conn *c;
 		uint64_t limit;
 
-		next = m->next_hot;
+		next = m->next;
 		if (m->off) {
-			epoll_make_cold(m);
+			epoll_move(s, m, MEMBER_COLD);
 			continue;
 		}
 		if (m->is_set) {
@@ -50,36 +81,67 @@ static bool arm(struct set *s, uint64_t *until)
 		c = &conns[m->e.index];
 		limit = conn_limit(c);
 		if (limit) {
-			if (now_ns() >= limit) {
+			if (now >= limit) {
 				conn_revert(c, m->fd);
 				return false;
 			}
 			if (!*until || limit < *until)
 				*until = limit;
 		}
-		if (!m->armed)
-			atomic_fetch_add(&c->watched, 1);
-		m->armed = true;
-		if (conn_state(c) == CONN_RING || conn_state(c) == CONN_OFFERED) {
-			arm_dir(c, m->fd, m->e, SHRING_READ);
-			if (m->event.events & EPOLLOUT)
-				arm_dir(c, m->fd, m->e, SHRING_WRITE);
-		}
-		if (m->event.events & EPOLLET) {
-			/* An edge between the last look and the ticket. */
-			uint32_t mask =
-				ready_mask(m->fd, m->e, m->event.events & ~EPOLL_FLAGS);
-
-			if (epoll_is_news(m, mask))
-				return false;
-			m->told_mask = mask;
-		} else if (epoll_look_at(m)) {
+		if (!arm_member(m))
 			return false;
-		}
 		if (!limit)
-			epoll_make_cold(m);
+			epoll_move(s, m, is_busy(m, now) ? MEMBER_RESTING : MEMBER_COLD);
 	}
 	return true;
+}
+
+static void disarm_dir(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
+{
+	struct conn *locked;
+	int rc;
+
+	locked = conn_lock(fd, e, dir, &rc);
+	if (!locked)
+		return;
+	/* Who else sleeps on it has counted itself before it armed, under this lock. */
+	if (atomic_load(&c->watched) == 1 && !c->asleep)
+		shring_disarm(&c->ring, dir);
+	conn_unlock(locked, dir);
+}
+
+/* Unless others sleep. */
+static void wake_resting(struct set *s)
+{
+	struct member *m;
+
+	if (s->sleepers || s->looked_at)
+		return;
+	while ((m = s->lists[MEMBER_RESTING])) {
+		struct conn *c = &conns[m->e.index];
+
+		disarm_dir(c, m->fd, m->e, SHRING_READ);
+		if (m->event.events & EPOLLOUT)
+			disarm_dir(c, m->fd, m->e, SHRING_WRITE);
+		epoll_unwatch(m);
+		epoll_move(s, m, MEMBER_HOT);
+	}
+}
+
+/* A set that never sleeps must not look for ever at those that once were hot. */
+static void cool(struct set *s, uint64_t now)
+{
+	struct member *m, *next;
+
+	if (now - s->cooled_ns < BUSY_NS)
+		return;
+	s->cooled_ns = now;
+	for (m = s->lists[MEMBER_HOT]; m; m = next) {
+		next = m->next;
+		if (m->off || (m->is_conn && !is_busy(m, now) &&
+				      !conn_limit(&conns[m->e.index]) && arm_member(m)))
+			epoll_move(s, m, MEMBER_COLD);
+	}
 }
 
 /* A connection's bell, or the end of its shadow, or it has connected. */
@@ -97,7 +159,7 @@ static void bell_came(struct set *s, struct member *m, uint32_t events)
 		epoll_forget(s, m);
 		return;
 	}
-	epoll_make_hot(s, m);
+	epoll_move(s, m, MEMBER_HOT);
 	if (!(events & ~(uint32_t)EPOLLOUT))
 		return;
 	c = conn_lock(m->fd, m->e, SHRING_READ, &rc);
@@ -139,24 +201,6 @@ static int kernel_wait(struct set *s, struct epoll_event *events, int max, int t
 	return n < 0 ? -errno : n;
 }
 
-static bool spin(struct set *s, struct epoll_event *events, int max, int *n)
-{
-	uint64_t end;
-
-	if (!s->spin_ns || !s->hot)
-		return false;
-	end = now_ns() + s->spin_ns;
-	do {
-		pthread_mutex_lock(&s->lock);
-		*n = epoll_look(s, events, max);
-		pthread_mutex_unlock(&s->lock);
-		if (*n)
-			return true;
-		sched_yield();
-	} while (now_ns() < end);
-	return false;
-}
-
 static int timeout_of(uint64_t until)
 {
 	uint64_t now = now_ns();
@@ -174,18 +218,19 @@ static int sleep_once(struct set *s, struct epoll_event *events, int max, uint64
 {
 	uint64_t start = now_ns();
 	bool may_sleep;
-	int n;
+	int n = 0;
 
 	pthread_mutex_lock(&s->lock);
 	may_sleep = arm(s, &until);
 	s->sleepers += may_sleep;
-	pthread_mutex_unlock(&s->lock);
-	if (!may_sleep)
-		return 0;
-	n = kernel_wait(s, events, max, timeout_of(until), mask);
-	pthread_mutex_lock(&s->lock);
-	s->sleepers--;
-	s->spin_ns = wait_spin_next(s->spin_ns, now_ns() - start);
+	if (may_sleep) {
+		pthread_mutex_unlock(&s->lock);
+		n = kernel_wait(s, events, max, timeout_of(until), mask);
+		pthread_mutex_lock(&s->lock);
+		s->sleepers--;
+		s->spin_ns = wait_spin_next(s->spin_ns, now_ns() - start);
+	}
+	wake_resting(s);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
@@ -207,36 +252,49 @@ static int ask_and_look(
 	int n = kernel_wait(s, events, max, 0, mask);
 
 	s->asked_ns = now_ns();
-	return n < 0 ? n : n + look_locked(s, events + n, max - n);
+	if (n < 0)
+		return n;
+	pthread_mutex_lock(&s->lock);
+	cool(s, s->asked_ns);
+	n += epoll_look(s, events + n, max - n);
+	pthread_mutex_unlock(&s->lock);
+	return n;
 }
 
-/* All that there is to tell; asking the kernel each time would double the cost of a call
- * that is busy with connections.
+/* What there is to tell. To ask the kernel each time would double the cost of a call that
+ * is busy with connections.
+ * @all: it must be asked if there is nothing else
  */
-static int tell_all(
-	struct set *s, struct epoll_event *events, int max, const sigset_t *mask)
+static int tell(struct set *s, struct epoll_event *events, int max, bool all,
+	const sigset_t *mask)
 {
-	int n = 0;
+	int n;
 
-	if (now_ns() - s->asked_ns < KERNEL_EACH_NS)
+	if (now_ns() - s->asked_ns < KERNEL_EACH_NS) {
 		n = look_locked(s, events, max);
-	return n ? n : ask_and_look(s, events, max, mask);
+		if (n || !all)
+			return n;
+	}
+	return ask_and_look(s, events, max, mask);
 }
 
 static int wait_until(struct set *s, struct epoll_event *events, int max, bool look_only,
 	uint64_t until, const sigset_t *mask)
 {
-	bool spun = false;
+	uint64_t now = now_ns();
+	uint64_t spin_end = now + (s->lists[MEMBER_HOT] ? s->spin_ns : 0);
 	int n;
 
 	for (;;) {
-		n = tell_all(s, events, max, mask);
-		if (n || look_only || (until && now_ns() >= until))
+		n = tell(s, events, max, look_only, mask);
+		if (n || look_only)
 			return n;
-		if (!spun) {
-			spun = true;
-			if (spin(s, events, max, &n))
-				return n;
+		now = now_ns();
+		if (until && now >= until)
+			return tell(s, events, max, true, mask);
+		if (now < spin_end) {
+			sched_yield();
+			continue;
 		}
 		n = sleep_once(s, events, max, until, mask);
 		if (n)
