@@ -40,6 +40,14 @@ int gid_parse(const char *text, uint8_t gid[16], uint32_t *scope)
 	return 0;
 }
 
+void gid_print(const uint8_t gid[16], char *text)
+{
+	if (gid_is_ipv4(gid))
+		inet_ntop(AF_INET, gid + 12, text, INET6_ADDRSTRLEN);
+	else
+		inet_ntop(AF_INET6, gid, text, INET6_ADDRSTRLEN);
+}
+
 int gid_from_sockaddr(const struct sockaddr *sa, uint8_t gid[16])
 {
 	/* memcpy: callers' buffers need not be aligned for these */

@@ -26,6 +26,11 @@ union gid_sockaddr {
  */
 int gid_parse(const char *text, uint8_t gid[16], uint32_t *scope);
 
+/** gid_print() - an address as text, without its interface
+ * @text: room for INET6_ADDRSTRLEN
+ */
+void gid_print(const uint8_t gid[16], char *text);
+
 /** gid_from_ipv4() - ::ffff:a.b.c.d of the four bytes at @addr */
 void gid_from_ipv4(const void *addr, uint8_t gid[16]);
 

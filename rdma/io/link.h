@@ -34,6 +34,7 @@ struct link_tx {
 	uint16_t iov_first; /* payload: burst->iov[iov_first .. +n_iov) */
 	uint16_t n_iov;
 	uint16_t sport_hash;  /* flow entropy; packets of one QP have the same */
+	uint8_t sgid_index;   /* from; for who has several links (link_set.h) */
 	uint32_t payload_len; /* bytes */
 	uint8_t dgid[16];     /* to; IPv4 as ::ffff:a.b.c.d */
 };

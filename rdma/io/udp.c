@@ -66,6 +66,7 @@ static int interface_find(const uint8_t gid[16], uint32_t *scope, char ifname[16
 			continue;
 		*scope = index;
 		snprintf(ifname, IF_NAMESIZE, "%s", ifa->ifa_name);
+		ifname[strcspn(ifname, ":")] = '\0'; /* an address' label: "eth0:1" */
 		err = 0;
 	}
 	freeifaddrs(all);

@@ -17,6 +17,12 @@ static inline bool gid_is_ipv4(const uint8_t gid[16])
 	return !memcmp(gid, prefix, sizeof(prefix));
 }
 
+/** gid_is_link_local() - fe80::/10: of one link, so an address only with its interface */
+static inline bool gid_is_link_local(const uint8_t gid[16])
+{
+	return gid[0] == 0xfe && (gid[1] & 0xc0) == 0x80;
+}
+
 /** gid_is_multicast() - 224.0.0.0/4 or ff00::/8 */
 static inline bool gid_is_multicast(const uint8_t gid[16])
 {
