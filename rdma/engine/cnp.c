@@ -39,6 +39,14 @@ void cnp_reset(struct qp *qp)
 	qp->throttle = NULL;
 }
 
+/* A notification comes from the address that the marked packet was sent to. */
+static uint8_t source_index(const struct qp *qp, const struct link_rx *rx)
+{
+	if (qp->config.type != IBV_QPT_UD || !qp->engine->knows_gids)
+		return qp->attr.ah_attr.grh.sgid_index;
+	return engine_gid_index(qp->engine, rx->dgid);
+}
+
 void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_rx *rx,
 	uint64_t now_ns)
 {
@@ -59,6 +67,7 @@ void cnp_marked(struct qp *qp, const struct wire_packet *pkt, const struct link_
 	cnp->next_ns = now_ns + INTERVAL_NS;
 	cnp->qpn = qp->config.type == IBV_QPT_UD ? pkt->src_qpn : qp->attr.dest_qp_num;
 	memcpy(cnp->gid, rx->sgid, sizeof(cnp->gid));
+	cnp->sgid_index = source_index(qp, rx);
 	engine_schedule(qp);
 }
 
@@ -71,11 +80,14 @@ bool cnp_output(struct qp *qp, struct link_burst *burst)
 		.pkey = WIRE_PKEY_DEFAULT,
 		.dest_qpn = cnp->qpn,
 	};
+	struct link_tx *tx;
 
 	if (!cnp->is_due)
 		return true;
-	if (!engine_emit(qp, burst, &pkt, cnp->gid))
+	tx = engine_emit(qp, burst, &pkt, cnp->gid);
+	if (!tx)
 		return false;
+	tx->sgid_index = cnp->sgid_index;
 	cnp->is_due = false;
 	qp->engine->stats.tx_cnps++;
 	return true;

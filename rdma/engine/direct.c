@@ -32,8 +32,16 @@ bool direct_is_possible(const struct qp *qp)
 {
 	const struct engine *e = qp->engine;
 
-	return e->has_gid && qp->config.type != IBV_QPT_UD &&
-	       !memcmp(qp->attr.ah_attr.grh.dgid.raw, e->gid, sizeof(e->gid));
+	return e->knows_gids && qp->config.type != IBV_QPT_UD &&
+	       engine_gid_index(e, qp->attr.ah_attr.grh.dgid.raw) < ENGINE_GID_MAX;
+}
+
+/* Is @to connected from the address that @from is connected to? */
+static bool leads_to(const struct qp *from, const struct qp *to)
+{
+	const uint8_t *gid = to->engine->gid[to->attr.ah_attr.grh.sgid_index];
+
+	return !memcmp(from->attr.ah_attr.grh.dgid.raw, gid, 16);
 }
 
 /* The responder, if it would take the next message's first packet. */
@@ -43,8 +51,8 @@ static struct qp *ready_peer(const struct qp *qp)
 	struct qp *peer = idtable_find(&qp->engine->qps, qp->attr.dest_qp_num);
 
 	if (!peer || peer == qp || peer->config.type != qp->config.type ||
-		!peer->is_direct || peer->attr.dest_qp_num != qp->qpn ||
-		peer->mtu != qp->mtu)
+		!leads_to(qp, peer) || !leads_to(peer, qp) ||
+		peer->attr.dest_qp_num != qp->qpn || peer->mtu != qp->mtu)
 		return NULL;
 	if (peer->state < IBV_QPS_RTR || peer->state > IBV_QPS_SQE)
 		return NULL;

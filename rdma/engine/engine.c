@@ -85,10 +85,28 @@ bool engine_pace_throttled(struct qp *qp, uint64_t now_ns)
 	return true;
 }
 
-void engine_set_gid(struct engine *e, const uint8_t gid[16])
+static const uint8_t no_gid[16];
+
+void engine_set_gid(struct engine *e, uint8_t index, const uint8_t gid[16])
 {
-	memcpy(e->gid, gid, sizeof(e->gid));
-	e->has_gid = true;
+	memcpy(e->gid[index], gid ? gid : no_gid, sizeof(e->gid[index]));
+	e->knows_gids = true;
+}
+
+bool engine_has_gid(const struct engine *e, uint8_t index)
+{
+	if (!e->knows_gids)
+		return index == 0;
+	return index < ENGINE_GID_MAX && memcmp(e->gid[index], no_gid, sizeof(no_gid));
+}
+
+uint8_t engine_gid_index(const struct engine *e, const uint8_t gid[16])
+{
+	uint8_t i = 0;
+
+	while (i < ENGINE_GID_MAX && memcmp(e->gid[i], gid, sizeof(e->gid[i])) != 0)
+		i++;
+	return i;
 }
 
 uint64_t engine_deadline(const struct engine *e)
@@ -109,6 +127,16 @@ void engine_expire(struct engine *e, uint64_t now_ns)
 static bool came_from_peer(const struct qp *qp, const struct link_rx *rx)
 {
 	return !memcmp(rx->sgid, qp->attr.ah_attr.grh.dgid.raw, sizeof(rx->sgid));
+}
+
+/* To the address that the queue pair is connected from. */
+static bool came_to_qp(const struct qp *qp, const struct link_rx *rx)
+{
+	const struct engine *e = qp->engine;
+
+	return !e->knows_gids ||
+	       !memcmp(rx->dgid, e->gid[qp->attr.ah_attr.grh.sgid_index],
+		       sizeof(rx->dgid));
 }
 
 enum wire_service engine_service(const struct qp *qp)
@@ -139,6 +167,10 @@ void engine_input_to(struct qp *qp, const struct wire_packet *pkt,
 	}
 	if (qp->config.type != IBV_QPT_UD && !came_from_peer(qp, rx)) {
 		e->stats.rx_drop_source++;
+		return;
+	}
+	if (qp->config.type != IBV_QPT_UD && !came_to_qp(qp, rx)) {
+		e->stats.rx_drop_destination++;
 		return;
 	}
 	/* Bit 15 tells full from limited membership; the rest must be equal (10.9.3). */
@@ -201,6 +233,7 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	tx->iov_first = (uint16_t)burst->n_iovs;
 	tx->n_iov = 0;
 	tx->sport_hash = qp->sport_hash;
+	tx->sgid_index = qp->attr.ah_attr.grh.sgid_index;
 	tx->payload_len = pkt->payload_len;
 	memcpy(tx->dgid, dgid, sizeof(tx->dgid));
 	if (qp->throttle)

@@ -19,6 +19,7 @@
 #ifndef RDMA_ENGINE_ENGINE_H
 #define RDMA_ENGINE_ENGINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cq.h"
@@ -35,6 +36,7 @@
 #define ENGINE_SGE_MAX	   32
 #define ENGINE_RD_MAX	   16u /* READs and atomics under way, each way (max_rd_atomic) */
 #define ENGINE_INLINE_MAX  512
+#define ENGINE_GID_MAX	   32
 #define ENGINE_NO_DEADLINE TIMERS_NONE
 
 /* Every counter of an engine: what it is called and what it counts (docs/counters.md). */
@@ -78,6 +80,7 @@
 	X(rx_drop_no_qp)       \
 	X(rx_drop_qp_state)    \
 	X(rx_drop_source)      \
+	X(rx_drop_destination) \
 	X(rx_drop_pkey)        \
 	X(rx_drop_qkey)        \
 	X(rx_drop_no_buffer)   \
@@ -114,10 +117,19 @@ void engine_set_line_rate(struct engine *e, uint64_t rate);
 struct mr_table *engine_mrs(struct engine *e);
 const struct engine_stats *engine_stats(const struct engine *e);
 
-/** engine_set_gid() - the address whose packets this engine gets. Queue pairs that are
- * connected to it are served without packets (direct.c). Before there are queue pairs.
+/** engine_set_gid() - an address whose packets this engine gets
+ *
+ * Queue pairs can be connected from the addresses that it knows, take what comes to
+ * theirs alone, and are served without packets when they are connected to another one
+ * (direct.c). An engine that was never told any has one of index 0, which it does not
+ * look at.
+ * @index: as queue pairs and address handles name it (sgid_index), below ENGINE_GID_MAX
+ * @gid:   NULL: that index has none any more; no queue pair may be connected from it
  */
-void engine_set_gid(struct engine *e, const uint8_t gid[16]);
+void engine_set_gid(struct engine *e, uint8_t index, const uint8_t gid[16]);
+
+/** engine_has_gid() - can queue pairs be connected from the address with that index? */
+bool engine_has_gid(const struct engine *e, uint8_t index);
 
 /** engine_input() - take packets in, in the order in which they came */
 void engine_input(struct engine *e, const struct link_rx *pkts, int n, uint64_t now_ns);

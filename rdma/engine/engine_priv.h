@@ -39,9 +39,10 @@ struct sq_wqe {
 	uint8_t n_sge;
 	bool signaled;
 	bool solicited;
-	bool fence;	/* wait until what was fetched before is here */
-	bool is_inline; /* the data lies here instead of sge */
-	bool is_done;	/* local_op.c */
+	bool fence;	    /* wait until what was fetched before is here */
+	bool is_inline;	    /* the data lies here instead of sge */
+	bool is_done;	    /* local_op.c */
+	uint8_t sgid_index; /* UD: from */
 	union {
 		struct { /* atomics */
 			uint64_t swap_add;
@@ -177,6 +178,7 @@ struct cnp {
 	uint64_t next_ns; /* none before */
 	uint32_t qpn;	  /* to */
 	uint8_t gid[16];
+	uint8_t sgid_index; /* from */
 };
 
 /* Congestion as told, from the first packet that is marked or notifies on (cnp.c). */
@@ -192,7 +194,7 @@ struct qp {
 	uint32_t qpn; /* first, as idtable.h wants it */
 	uint16_t sport_hash;
 	bool is_ready;	/* on engine->ready */
-	bool is_direct; /* connected to this engine's own address, see direct.c */
+	bool is_direct; /* connected to an address of this engine, see direct.c */
 	struct engine *engine;
 	TAILQ_ENTRY(qp) ready_entry;
 	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
@@ -222,9 +224,9 @@ struct mcast_groups {
 struct engine {
 	struct mr_table *mrs;
 	struct idtable qps; /* by QPN */
-	bool has_gid;
-	uint8_t gid[16];    /* see engine_set_gid() */
-	uint64_t line_rate; /* bytes per second */
+	bool knows_gids;
+	uint8_t gid[ENGINE_GID_MAX][16]; /* by index, zeros: none; see engine_set_gid() */
+	uint64_t line_rate;		 /* bytes per second */
 	struct mcast_groups groups;
 	/* What every message writes is on as few cache lines as can be, as the next one's
 	 * sender may be another core. */
@@ -254,7 +256,9 @@ static inline bool engine_pace(struct qp *qp, uint64_t now_ns)
 {
 	return qp->throttle && engine_pace_throttled(qp, now_ns);
 }
-/* Add a packet to @burst, to @dgid; NULL if it is full. */
+/* The index of an address of this engine, or ENGINE_GID_MAX. */
+uint8_t engine_gid_index(const struct engine *e, const uint8_t gid[16]);
+/* Add a packet to @burst, from where @qp is connected to @dgid; NULL if it is full. */
 struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
 	const struct wire_packet *pkt, const uint8_t dgid[16]);
 enum wire_service engine_service(const struct qp *qp);

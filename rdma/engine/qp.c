@@ -96,7 +96,7 @@ static const struct transition *transition_of(
 	}
 }
 
-static bool in_range(const struct ibv_qp_attr *a, int mask)
+static bool in_range(const struct engine *e, const struct ibv_qp_attr *a, int mask)
 {
 	return !((mask & IBV_QP_PATH_MTU &&
 			 (a->path_mtu < IBV_MTU_256 || a->path_mtu > IBV_MTU_4096)) ||
@@ -104,7 +104,8 @@ static bool in_range(const struct ibv_qp_attr *a, int mask)
 		 (mask & IBV_QP_PKEY_INDEX && a->pkey_index != 0) ||
 		 (mask & IBV_QP_DEST_QPN && (a->dest_qp_num & ~WIRE_24BIT)) ||
 		 (mask & IBV_QP_AV &&
-			 (!a->ah_attr.is_global || a->ah_attr.grh.sgid_index != 0)) ||
+			 (!a->ah_attr.is_global ||
+				 !engine_has_gid(e, a->ah_attr.grh.sgid_index))) ||
 		 (mask & IBV_QP_MIN_RNR_TIMER && a->min_rnr_timer > 31) ||
 		 (mask & IBV_QP_TIMEOUT && a->timeout > 31) ||
 		 (mask & IBV_QP_RETRY_CNT && a->retry_cnt > 7) ||
@@ -129,7 +130,7 @@ static int check_modify(const struct qp *qp, const struct ibv_qp_attr *attr, int
 	t = transition_of(qp->config.type, qp->state, next);
 	if (!t->legal || (mask & t->req) != t->req || (mask & ~(t->req | t->opt)))
 		return -EINVAL;
-	if (!in_range(attr, mask))
+	if (!in_range(qp->engine, attr, mask))
 		return -EINVAL;
 	if ((mask & IBV_QP_PATH_MTU) && 128u << attr->path_mtu > qp->config.port_mtu)
 		return -EINVAL;

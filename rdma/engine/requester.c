@@ -328,6 +328,8 @@ static int emit_data(
 		qp, burst, &pkt, is_ud(qp) ? wqe->dgid : qp->attr.ah_attr.grh.dgid.raw);
 	if (!tx)
 		return -ENOBUFS;
+	if (is_ud(qp))
+		tx->sgid_index = wqe->sgid_index;
 	rc = attach_payload(qp, wqe, off, len, burst, tx);
 	if (rc) {
 		burst->n_pkts--;

@@ -90,6 +90,7 @@ static void set_ud(
 	struct sq_wqe *wqe, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
 {
 	memcpy(wqe->dgid, ah->grh.dgid.raw, sizeof(wqe->dgid));
+	wqe->sgid_index = ah->grh.sgid_index;
 	wqe->dest_qpn = wr->wr.ud.remote_qpn & WIRE_24BIT;
 	wqe->qkey = wr->wr.ud.remote_qkey;
 }

@@ -17,26 +17,39 @@ extern "C" {
 
 /** struct vrdma_attr - how to open a device; zero fields take their defaults
  *
- * Without @port the device is on an address of this host, and on UDP sockets. With it,
+ * Give @addr or @interface, and leave zero what you don't mean: fields may be added, so
+ * use an initialiser with names.
+ *
+ * Without @port the device is on addresses of this host, and on UDP sockets. With it,
  * the device is a host of its own on that interface, with a MAC and an IP address that
- * the kernel does not know; that needs CAP_NET_RAW.
+ * the kernel does not know (of several addresses each has a MAC of its own, unless @mac
+ * says); that needs CAP_NET_RAW.
+ *
+ * The addresses are the device's GID table: index 0 is the first one of @addr, or of
+ * @interface (IPv4 first, then IPv6, link-local addresses last).
  */
 struct vrdma_attr {
-	const char *addr;    /* IPv4 or IPv6: an interface's own; or, with @port, one that
-				nobody has, and its prefix length: "10.0.0.5/24" */
+	const char *addr;    /* IPv4 or IPv6, "fe80::1%eth0": an interface's own; or, with
+				@port, one that nobody has, and its prefix length:
+				"10.0.0.5/24". Several of one interface: with commas
+				between them, at most 32 */
 	const char *name;    /* device name, at most 63 characters; default "vrdma0" */
 	const char *port;    /* interface (Ethernet) */
 	const char *mac;     /* with @port: "02:00:00:00:00:05"; default one that follows
 				from the address */
-	const char *gateway; /* with @port: where packets go that leave the prefix */
+	const char *gateway; /* with @port: where packets go that leave the prefix; for
+				several prefixes several, with commas between them */
+	const char *interface; /* all addresses of this interface, as they come and go,
+				but those that other processes have */
 };
 
-/** vrdma_open_device() - open a userspace RoCEv2 device on a local address
+/** vrdma_open_device() - open a userspace RoCEv2 device on local addresses
  * @attr: borrowed for the call
  * Return: a context for the public verbs calls, to be closed with ibv_close_device(); or
- *         NULL with errno: EINVAL (not an address), EADDRNOTAVAIL (not an address of
- *         this host), EADDRINUSE (UDP port 4791 is taken there; or, with a port, somebody
- *         has the address), ENODEV (no such interface), EPROTONOSUPPORT (not Ethernet),
+ *         NULL with errno: EINVAL (not an address, or of several interfaces),
+ * EADDRNOTAVAIL (not an address of this host, or the interface has none), EADDRINUSE (UDP
+ * port 4791 is taken there, on all addresses if an interface was given; or, with a port,
+ * somebody has the address), ENODEV (no such interface), EPROTONOSUPPORT (not Ethernet),
  *         EPERM (no CAP_NET_RAW), EMFILE, ENOMEM
  */
 struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr);

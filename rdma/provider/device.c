@@ -30,14 +30,6 @@
 /* An ACK may take as long as the thread naps: 4.096 us * 2^this (see progress.c). */
 #define ACK_DELAY_EXP 9
 
-static uint64_t guid_of_link_be(const struct link *link)
-{
-	uint64_t guid;
-
-	memcpy(&guid, link->gid + 8, sizeof(guid));
-	return guid;
-}
-
 static int query_device_ex(struct ibv_context *ctx,
 	const struct ibv_query_device_ex_input *in, struct ibv_device_attr_ex *attr,
 	size_t attr_size)
@@ -46,7 +38,7 @@ static int query_device_ex(struct ibv_context *ctx,
 
 	memset(attr, 0, attr_size);
 	strcpy(a->fw_ver, FW_VERSION);
-	a->node_guid = guid_of_link_be(to_device(ctx)->link);
+	memcpy(&a->node_guid, to_device(ctx)->guid, sizeof(a->node_guid));
 	a->sys_image_guid = a->node_guid;
 	a->max_mr_size = UINT64_MAX;
 	a->page_size_cap = ~0xfffull;
@@ -155,7 +147,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 
 static bool match_device(struct verbs_sysfs_dev *sysfs)
 {
-	struct device_where where;
+	struct device_where where = {0};
 
 	return !device_dir_where_get(sysfs->ibdev_path, &where);
 }
@@ -177,9 +169,9 @@ static struct verbs_context *alloc_context(
 	if (!rc)
 		rc = device_get(&where, &dev);
 	if (rc) {
-		log_write(LOG_LEVEL_ERR, MODULE, "%s: no RoCEv2 on %s%s%s: %s%s",
-			ibdev->name, where.addr, where.port[0] ? ", " : "", where.port,
-			strerror(-rc),
+		log_write(LOG_LEVEL_ERR, MODULE, "%s: no RoCEv2 on %s%s%s%s: %s%s",
+			ibdev->name, where.addr, where.interface,
+			where.port[0] ? ", " : "", where.port, strerror(-rc),
 			rc == -EPERM && where.port[0] ? " (needs CAP_NET_RAW)" : "");
 		close(cmd_fd);
 		goto err;
@@ -266,12 +258,15 @@ static int open_inside(
 /* Return: 0, or -EINVAL when something is missing, too long or of no use */
 static int where_of(const struct vrdma_attr *attr, struct device_where *where)
 {
-	const char *const from[] = {attr->addr, attr->port, attr->mac, attr->gateway};
-	char *const to[] = {where->addr, where->port, where->mac, where->gateway};
-	const size_t room[] = {sizeof(where->addr), sizeof(where->port),
-		sizeof(where->mac), sizeof(where->gateway)};
+	const char *const from[] = {
+		attr->addr, attr->interface, attr->port, attr->mac, attr->gateway};
+	char *const to[] = {
+		where->addr, where->interface, where->port, where->mac, where->gateway};
+	const size_t room[] = {sizeof(where->addr), sizeof(where->interface),
+		sizeof(where->port), sizeof(where->mac), sizeof(where->gateway)};
 
-	if (!attr->addr || (!attr->port && (attr->mac || attr->gateway)))
+	if (!attr->addr == !attr->interface || (attr->interface && attr->port) ||
+		(!attr->port && (attr->mac || attr->gateway)))
 		return -EINVAL;
 	*where = (struct device_where){0};
 	for (size_t i = 0; i < ARRAY_SIZE(from); i++) {
@@ -298,7 +293,7 @@ struct ibv_context *vrdma_open_device(const struct vrdma_attr *attr)
 	rc = device_get(&where, &dev);
 	if (rc)
 		goto err;
-	rc = gid_dir_create(dev->link, gid_dir, sizeof(gid_dir));
+	rc = gid_dir_create(dev, gid_dir, sizeof(gid_dir));
 	if (rc) {
 		log_write(LOG_LEVEL_ERR, MODULE, "no folder for the device's GID: %s",
 			strerror(-rc));
@@ -323,36 +318,49 @@ struct ibv_comp_channel *vrdma_create_comp_channel(struct ibv_context *ctx)
 	return comp_channel_create(ctx);
 }
 
-/* Counters: the link's, then the engine's. */
+/* Counters: the links', the device's own, the engine's. */
+
+struct counter_list {
+	struct vrdma_counter *counters;
+	int n, max;
+};
+
+static void counter_add(struct counter_list *list, const char *name, uint64_t value)
+{
+	if (list->n < list->max)
+		list->counters[list->n] = (struct vrdma_counter){name, value};
+	list->n++;
+}
+
+/* Nobody may send or receive meanwhile. */
+static void counters_read(const struct device *dev, struct counter_list *list)
+{
+	const struct engine_stats *engine = engine_stats(dev->engine);
+	struct link_stats link = link_set_stats(dev->links);
+
+#define X(counter) counter_add(list, "link_" #counter, link.counter);
+	LINK_COUNTERS(X)
+#undef X
+	counter_add(list, "events_lost", dev->events_lost);
+	counter_add(list, "gid_changes", dev->gids.n_changes);
+	counter_add(list, "gids_left_out", dev->gids.n_omissions);
+#define X(counter) counter_add(list, #counter, engine->counter);
+	ENGINE_COUNTERS(X)
+#undef X
+}
 
 int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max)
 {
+	struct counter_list list = {.counters = counters, .max = max};
 	struct device *dev;
-	int n = 0;
 
 	if (verbs_get_device(ctx->device)->ops != &provider_ops)
 		return -EINVAL;
 	dev = to_device(ctx);
 	pthread_mutex_lock(&dev->rx_lock);
 	engine_lock(dev);
-#define X(counter)                                                   \
-	if (n < max)                                                 \
-		counters[n] = (struct vrdma_counter){                \
-			"link_" #counter, dev->link->stats.counter}; \
-	n++;
-	LINK_COUNTERS(X)
-#undef X
-	if (n < max)
-		counters[n] = (struct vrdma_counter){"events_lost", dev->events_lost};
-	n++;
-#define X(counter)                                                     \
-	if (n < max)                                                   \
-		counters[n] = (struct vrdma_counter){                  \
-			#counter, engine_stats(dev->engine)->counter}; \
-	n++;
-	ENGINE_COUNTERS(X)
-#undef X
+	counters_read(dev, &list);
 	engine_unlock(dev);
 	pthread_mutex_unlock(&dev->rx_lock);
-	return n;
+	return list.n;
 }

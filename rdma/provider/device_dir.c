@@ -9,17 +9,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/util.h"
 #include "rdma/wire/packet.h"
 
 #define GID_TEXT                                                               \
 	"%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%" \
 	"02x"
-#define GID_FILE  "ports/1/gids/0"
+#define GIDS	  "ports/1/gids"
+#define GID_ATTRS "ports/1/gid_attrs"
 #define GUID_TEXT "%02x%02x:%02x%02x:%02x%02x:%02x%02x"
 
 int device_dir_put(const char *dir, const char *name, const char *text)
 {
-	char path[PATH_MAX], line[80];
+	char path[PATH_MAX], line[sizeof(((struct device_where *)0)->addr) + 2];
 	ssize_t n;
 	int fd, len;
 
@@ -38,9 +40,8 @@ int device_dir_put(const char *dir, const char *name, const char *text)
 
 static int make_folders(const char *dir)
 {
-	static const char *const names[] = {"ports", "ports/1", "ports/1/gids",
-		"ports/1/pkeys", "ports/1/gid_attrs", "ports/1/gid_attrs/types",
-		"ports/1/gid_attrs/ndevs"};
+	static const char *const names[] = {"ports", "ports/1", GIDS, "ports/1/pkeys",
+		GID_ATTRS, GID_ATTRS "/types", GID_ATTRS "/ndevs"};
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -53,38 +54,61 @@ static int make_folders(const char *dir)
 	return 0;
 }
 
-static int put_gid(const char *dir, const char *name, const uint8_t g[16])
+/* A file with one line, in the place of one that may be there: who reads meanwhile finds
+ * the old one or the new one.
+ */
+static int replace(const char *dir, const char *name, const char *text)
 {
-	char text[40];
-
-	snprintf(text, sizeof(text), GID_TEXT, g[0], g[1], g[2], g[3], g[4], g[5], g[6],
-		g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
-	return device_dir_put(dir, name, text);
-}
-
-int device_dir_set_gid(const char *dir, const uint8_t gid[16])
-{
-	char from[PATH_MAX], to[PATH_MAX];
+	char new[64], from[PATH_MAX], to[PATH_MAX];
 	int rc;
 
-	/* Who reads meanwhile finds the old file or the new one. */
-	if (snprintf(from, sizeof(from), "%s/" GID_FILE ".new", dir) >= (int)sizeof(from))
+	snprintf(new, sizeof(new), "%s.new", name);
+	if (snprintf(from, sizeof(from), "%s/%s", dir, new) >= (int)sizeof(from))
 		return -ENAMETOOLONG;
-	snprintf(to, sizeof(to), "%s/" GID_FILE, dir);
+	snprintf(to, sizeof(to), "%s/%s", dir, name);
 	unlink(from);
-	rc = put_gid(dir, GID_FILE ".new", gid);
-	if (!rc && rename(from, to))
-		rc = -errno;
-	return rc;
+	rc = device_dir_put(dir, new, text);
+	return rc ? rc : rename(from, to) ? -errno : 0;
 }
 
-int device_dir_write(const char *dir, const uint8_t g[16], const char *ifname)
+static int replace_gid(const char *dir, int index, const uint8_t g[16])
+{
+	char name[64], text[40];
+
+	snprintf(name, sizeof(name), GIDS "/%d", index);
+	snprintf(text, sizeof(text), GID_TEXT, g[0], g[1], g[2], g[3], g[4], g[5], g[6],
+		g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
+	return replace(dir, name, text);
+}
+
+static int set_gid_attr(const char *dir, const char *attr, int index, const char *text)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), GID_ATTRS "/%s/%d", attr, index);
+	return replace(dir, name, text);
+}
+
+int device_dir_set_gid(
+	const char *dir, int index, const uint8_t gid[16], const char *ifname)
+{
+	/* Empty ones have attributes as well. The kernel's give EINVAL to who reads them,
+	 * which a file can't; ibv_query_gid_ex() reads zeros then, and says ENODATA. */
+	int rc = set_gid_attr(dir, "types", index, "RoCE v2");
+
+	if (!rc)
+		rc = set_gid_attr(dir, "ndevs", index, ifname);
+	return rc ? rc : replace_gid(dir, index, gid);
+}
+
+int device_dir_write(const char *dir, const uint8_t g[8], uint8_t gids[][16], int size,
+	const char *ifname)
 {
 	char guid[20], pkey[8];
 	int rc;
 
-	snprintf(guid, sizeof(guid), GUID_TEXT, g[8], g[9], g[10], g[11], g[12], g[13],
-		g[14], g[15]);
+	snprintf(guid, sizeof(guid), GUID_TEXT, g[0], g[1], g[2], g[3], g[4], g[5], g[6],
+		g[7]);
 	snprintf(pkey, sizeof(pkey), "0x%04x", WIRE_PKEY_DEFAULT);
 	rc = make_folders(dir);
 	if (!rc)
@@ -92,21 +116,35 @@ int device_dir_write(const char *dir, const uint8_t g[16], const char *ifname)
 	if (!rc)
 		rc = device_dir_put(dir, "node_guid", guid);
 	if (!rc)
-		rc = put_gid(dir, GID_FILE, g);
-	if (!rc)
-		rc = device_dir_put(dir, "ports/1/gid_attrs/types/0", "RoCE v2");
-	if (!rc)
-		rc = device_dir_put(dir, "ports/1/gid_attrs/ndevs/0", ifname);
-	if (!rc)
 		rc = device_dir_put(dir, "ports/1/pkeys/0", pkey);
+	for (int i = 0; i < size && !rc; i++)
+		rc = device_dir_set_gid(dir, i, gids[i], ifname);
 	return rc;
 }
 
-/* The file that tells our devices from others; the rest need not be there. */
-#define FILE_ADDR    "vrdma_addr"
-#define FILE_PORT    "vrdma_port"
-#define FILE_MAC     "vrdma_mac"
-#define FILE_GATEWAY "vrdma_gateway"
+bool device_where_item(const char *list, int i, char item[DEVICE_ADDR_SIZE])
+{
+	size_t len;
+
+	item[0] = '\0';
+	for (; i && list; i--) {
+		list = strchr(list, ',');
+		list = list ? list + 1 : NULL;
+	}
+	if (!list || !*list)
+		return false;
+	len = MIN(strcspn(list, ","), (size_t)DEVICE_ADDR_SIZE - 1);
+	memcpy(item, list, len);
+	item[len] = '\0';
+	return true;
+}
+
+/* One of the first two tells our devices from others; the rest need not be there. */
+#define FILE_ADDR      "vrdma_addr"
+#define FILE_INTERFACE "vrdma_interface"
+#define FILE_PORT      "vrdma_port"
+#define FILE_MAC       "vrdma_mac"
+#define FILE_GATEWAY   "vrdma_gateway"
 
 static int put_if_any(const char *dir, const char *name, const char *text)
 {
@@ -115,8 +153,10 @@ static int put_if_any(const char *dir, const char *name, const char *text)
 
 int device_dir_where_put(const char *dir, const struct device_where *where)
 {
-	int rc = device_dir_put(dir, FILE_ADDR, where->addr);
+	int rc = put_if_any(dir, FILE_ADDR, where->addr);
 
+	if (!rc)
+		rc = put_if_any(dir, FILE_INTERFACE, where->interface);
 	if (!rc)
 		rc = put_if_any(dir, FILE_PORT, where->port);
 	if (!rc)
@@ -157,8 +197,13 @@ static int get_if_any(const char *dir, const char *name, char *text, size_t size
 
 int device_dir_where_get(const char *dir, struct device_where *where)
 {
-	int rc = get(dir, FILE_ADDR, where->addr, sizeof(where->addr));
+	int rc = get_if_any(dir, FILE_ADDR, where->addr, sizeof(where->addr));
 
+	if (!rc)
+		rc = get_if_any(
+			dir, FILE_INTERFACE, where->interface, sizeof(where->interface));
+	if (!rc && !where->addr[0] && !where->interface[0])
+		rc = -ENOENT;
 	if (!rc)
 		rc = get_if_any(dir, FILE_PORT, where->port, sizeof(where->port));
 	if (!rc)

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Devices of this process, by address: opened with the first context, closed with the
- * last. Some programs open a device several times (Open MPI's transports each do), and
- * the address has one UDP port only. Keys and numbers of all contexts are those of one
- * engine; protection domains keep them apart.
+ * Devices of this process, by what they are on: opened with the first context, closed
+ * with the last. Some programs open a device several times (Open MPI's transports each
+ * do), and an address has one UDP port only. Keys and numbers of all contexts are those
+ * of one engine; protection domains keep them apart.
  */
 #include "provider_priv.h"
 
 #include "rdma/io/gid.h"
-#include "rdma/io/port.h"
-#include "rdma/io/udp.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -58,55 +56,48 @@ static void init_lock(pthread_mutex_t *mutex)
 	pthread_mutexattr_destroy(&attr);
 }
 
-static struct device *device_find(const uint8_t gid[16], uint32_t scope)
+static struct device *device_find(const struct device_identity *identity)
 {
 	struct device *dev;
 
 	TAILQ_FOREACH(dev, &devices, entry)
 	{
 		/* A parent's device does not work in a child: its thread is not there. */
-		if (!memcmp(dev->link->gid, gid, 16) && dev->scope == scope &&
+		if (!memcmp(&dev->identity, identity, sizeof(*identity)) &&
 			dev->pid == getpid())
 			return dev;
 	}
 	return NULL;
 }
 
-static const char *text_or_null(const char *text)
+/* One address; of a port without its prefix length. Return: 0 or -EINVAL */
+static int identify_one(char *addr, uint8_t gid[16], uint32_t *scope)
 {
-	return text[0] ? text : NULL;
-}
-
-static int link_open(const struct device_where *where, struct link **out)
-{
-	struct link_port_attr attr = {
-		.ifname = where->port,
-		.addr = where->addr,
-		.mac = text_or_null(where->mac),
-		.gateway = text_or_null(where->gateway),
-	};
-
-	return where->port[0] ? link_port_open(&attr, out)
-			      : link_udp_open(where->addr, out);
-}
-
-/* What tells devices apart. */
-static int identity(const struct device_where *where, uint8_t gid[16], uint32_t *scope)
-{
-	char addr[sizeof(where->addr)];
-	int rc;
-
-	if (!where->port[0])
-		return gid_parse(where->addr, gid, scope);
-	strcpy(addr, where->addr);
 	addr[strcspn(addr, "/")] = '\0';
-	rc = gid_parse(addr, gid, scope);
-	*scope = if_nametoindex(where->port);
-	return rc ? rc : *scope ? 0 : -ENODEV;
+	return gid_parse(addr, gid, scope);
 }
 
-static int device_create(
-	const struct device_where *where, uint32_t scope, struct device **out)
+/* Return: 0, -EINVAL (also: too many addresses) or -ENODEV */
+static int identify(const struct device_where *where, struct device_identity *id)
+{
+	const char *ifname = where->port[0] ? where->port : where->interface;
+	char addr[DEVICE_ADDR_SIZE];
+	int i, rc = 0;
+
+	memset(id, 0, sizeof(*id));
+	for (i = 0; device_where_item(where->addr, i, addr) && !rc; i++) {
+		if (i == DEVICE_GID_MAX)
+			return -EINVAL;
+		rc = identify_one(addr, id->addr[i].gid, &id->addr[i].scope);
+	}
+	if (rc || !ifname[0])
+		return rc;
+	id->ifindex = if_nametoindex(ifname);
+	return id->ifindex ? 0 : -ENODEV;
+}
+
+static int device_create(const struct device_where *where,
+	const struct device_identity *identity, struct device **out)
 {
 	struct device *dev = aligned_alloc(CACHE_LINE, sizeof(*dev));
 	int rc;
@@ -114,21 +105,23 @@ static int device_create(
 	if (!dev)
 		return -ENOMEM;
 	memset(dev, 0, sizeof(*dev));
-	dev->scope = scope;
+	dev->identity = *identity;
 	dev->pid = getpid();
 	TAILQ_INIT(&dev->contexts);
 	STAILQ_INIT(&dev->comp_events);
 	STAILQ_INIT(&dev->async_events);
 	init_lock(&dev->lock);
 	init_lock(&dev->rx_lock);
-	rc = link_open(where, &dev->link);
-	if (rc)
-		goto err_free;
+	dev->wake_fd = -1;
 	rc = engine_create(&dev->engine);
 	if (rc)
-		goto err_link;
+		goto err_free;
+	rc = gids_open(dev, where);
+	if (rc)
+		goto err_engine;
+	memcpy(dev->guid, dev->gids.entry[0].gid + 8, sizeof(dev->guid));
 	engine_set_line_rate(dev->engine, port_mbps(dev) * 1000000ull / 8);
-	engine_set_gid(dev->engine, dev->link->gid);
+	port_recompute(dev);
 	port_watch(dev);
 	rc = progress_start(dev);
 	if (rc)
@@ -138,9 +131,9 @@ static int device_create(
 
 err_port:
 	port_unwatch(dev);
+	gids_close(dev);
+err_engine:
 	engine_destroy(dev->engine);
-err_link:
-	link_close(dev->link);
 err_free:
 	free(dev);
 	return rc;
@@ -151,7 +144,7 @@ static void device_destroy(struct device *dev)
 	progress_stop(dev);
 	port_unwatch(dev);
 	engine_destroy(dev->engine);
-	link_close(dev->link);
+	gids_close(dev);
 	pthread_mutex_destroy(&dev->rx_lock);
 	pthread_mutex_destroy(&dev->lock);
 	free(dev);
@@ -160,16 +153,15 @@ static void device_destroy(struct device *dev)
 int device_get(const struct device_where *where, struct device **out)
 {
 	struct device *dev;
-	uint8_t gid[16];
-	uint32_t scope;
-	int rc = identity(where, gid, &scope);
+	struct device_identity identity;
+	int rc = identify(where, &identity);
 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&list_lock);
-	dev = device_find(gid, scope);
+	dev = device_find(&identity);
 	if (!dev) {
-		rc = device_create(where, scope, &dev);
+		rc = device_create(where, &identity, &dev);
 		if (!rc)
 			TAILQ_INSERT_TAIL(&devices, dev, entry);
 	}

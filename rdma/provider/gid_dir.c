@@ -6,8 +6,8 @@
  * ibv_query_gid(), ibv_query_gid_ex() and ibv_query_pkey() read. Removed when the device
  * is closed; folders of processes that died are removed by the next device.
  *
- * While the interface has lost the address the GID reads as zeros, as the kernel does it.
- * That goes for the folder that vrdma-run made, too.
+ * The folder shows the GID table as it is; empty entries read as zeros, as the kernel's
+ * do. That goes for the folder that vrdma-run made, too.
  */
 #include "provider_priv.h"
 
@@ -56,7 +56,7 @@ static void remove_stale(const char *base)
 	closedir(d);
 }
 
-int gid_dir_create(const struct link *link, char *path, size_t size)
+int gid_dir_create(const struct device *dev, char *path, size_t size)
 {
 	const char *base = base_dir();
 	int rc;
@@ -68,7 +68,7 @@ int gid_dir_create(const struct link *link, char *path, size_t size)
 		path[0] = '\0';
 		return rc;
 	}
-	rc = device_dir_write(path, link->gid, link->ifname);
+	rc = device_dir_write(path, dev->guid, NULL, 0, dev->ifname);
 	if (rc) {
 		gid_dir_remove(path);
 		path[0] = '\0';
@@ -90,10 +90,17 @@ void gid_dir_remove(const char *path)
 
 void gid_dir_update(struct context *ctx)
 {
-	static const uint8_t none[16];
 	const struct device *dev = ctx->dev;
+	uint8_t gids[DEVICE_GID_MAX][16];
 
-	/* Somebody else's folder may be read-only; then the GID stays as it is. */
-	device_dir_set_gid(ctx->vctx.context.device->ibdev_path,
-		dev->has_gid ? dev->link->gid : none);
+	gids_read(dev, gids);
+	for (int i = 0; i < dev->gids.size; i++) {
+		if (ctx->has_shown && !memcmp(ctx->shown[i], gids[i], 16))
+			continue;
+		/* Somebody else's folder may be read-only; then it stays as it is. */
+		device_dir_set_gid(
+			ctx->vctx.context.device->ibdev_path, i, gids[i], dev->ifname);
+	}
+	memcpy(ctx->shown, gids, sizeof(gids));
+	ctx->has_shown = true;
 }

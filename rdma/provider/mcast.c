@@ -8,21 +8,6 @@
 
 #include "lib/util.h"
 
-/* Nobody may receive while the link joins or leaves. */
-static void lock_both(struct device *dev)
-{
-	pthread_mutex_lock(&dev->rx_lock);
-	engine_lock(dev);
-}
-
-static void unlock_both(struct device *dev)
-{
-	engine_unlock(dev);
-	pthread_mutex_unlock(&dev->rx_lock);
-	/* the link's descriptor may be another one now */
-	progress_wake(dev);
-}
-
 static int attach(struct device *dev, struct qp *qp, const uint8_t gid[16])
 {
 	bool is_first = !mcast_has_group(dev->engine, gid);
@@ -30,7 +15,7 @@ static int attach(struct device *dev, struct qp *qp, const uint8_t gid[16])
 
 	if (rc || !is_first)
 		return rc;
-	rc = dev->link->ops->join(dev->link, gid);
+	rc = link_set_join(dev->links, gid);
 	if (rc)
 		mcast_detach(dev->engine, qp, gid);
 	return rc;
@@ -41,9 +26,9 @@ static int attach_mcast(struct ibv_qp *ibqp, const union ibv_gid *gid, uint16_t 
 	struct device *dev = to_device(ibqp->context);
 	int rc;
 
-	lock_both(dev);
+	device_pause(dev);
 	rc = attach(dev, container_of(ibqp, struct device_qp, vqp.qp)->qp, gid->raw);
-	unlock_both(dev);
+	device_resume(dev);
 	return -rc;
 }
 
@@ -52,12 +37,12 @@ static int detach_mcast(struct ibv_qp *ibqp, const union ibv_gid *gid, uint16_t 
 	struct device *dev = to_device(ibqp->context);
 	int rc;
 
-	lock_both(dev);
+	device_pause(dev);
 	rc = mcast_detach(
 		dev->engine, container_of(ibqp, struct device_qp, vqp.qp)->qp, gid->raw);
 	if (!rc && !mcast_has_group(dev->engine, gid->raw))
-		dev->link->ops->leave(dev->link, gid->raw);
-	unlock_both(dev);
+		link_set_leave(dev->links, gid->raw);
+	device_resume(dev);
 	return -rc;
 }
 

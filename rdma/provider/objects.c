@@ -237,36 +237,52 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 /* Under lock: there will be something to send that way. */
 static void expect(struct device *dev, const struct ibv_ah_attr *route)
 {
-	if (dev->link->ops->expect)
-		dev->link->ops->expect(dev->link, route->grh.dgid.raw);
+	link_set_expect(dev->links, route->grh.sgid_index, route->grh.dgid.raw);
+}
+
+/* Under lock: @attr as it is to be taken. Return: 0 or -EINVAL */
+static int ah_begin(
+	struct device *dev, const struct ibv_ah_attr *attr, struct ibv_ah_attr *route)
+{
+	*route = device_route(dev, attr);
+	if (route->port_num != 1 || gids_check(dev, route))
+		return -EINVAL;
+	gids_use(dev, route->grh.sgid_index);
+	expect(dev, route);
+	return 0;
 }
 
 static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
 {
 	struct device *dev = to_device(ibpd->context);
-	struct ibv_ah_attr route = device_route(dev, attr);
-	struct device_ah *ah;
+	struct device_ah *ah = device_object_alloc(dev, KIND_AH, sizeof(*ah));
+	int rc;
 
-	if (!route.is_global || route.port_num != 1 || route.grh.sgid_index != 0)
-		return device_fail(-EINVAL);
-	ah = device_object_alloc(dev, KIND_AH, sizeof(*ah));
 	if (!ah)
 		return device_fail(-ENOMEM);
-	ah->attr = route;
+	engine_lock(dev);
+	rc = ah_begin(dev, attr, &ah->attr);
+	engine_unlock(dev);
+	if (rc) {
+		device_object_free(dev, KIND_AH, ah);
+		return device_fail(rc);
+	}
 	ah->ibv.context = ibpd->context;
 	ah->ibv.pd = ibpd;
 	to_device_pd(ibpd)->n_users++;
-	engine_lock(to_device(ibpd->context));
-	expect(to_device(ibpd->context), &route);
-	engine_unlock(to_device(ibpd->context));
 	return &ah->ibv;
 }
 
 static int destroy_ah(struct ibv_ah *ibah)
 {
+	struct device *dev = to_device(ibah->context);
+	struct device_ah *ah = container_of(ibah, struct device_ah, ibv);
+
+	engine_lock(dev);
+	gids_unuse(dev, ah->attr.grh.sgid_index);
+	engine_unlock(dev);
 	to_device_pd(ibah->pd)->n_users--;
-	device_object_free(to_device(ibah->context), KIND_AH,
-		container_of(ibah, struct device_ah, ibv));
+	device_object_free(dev, KIND_AH, ah);
 	return 0;
 }
 
@@ -339,24 +355,59 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	}
 	device_rq_init(&qp->rq, qp_rq(qp->qp));
 	qp->sq_sig_all = init->sq_sig_all;
+	qp->gid_index = -1;
 	init->cap = config.cap;
 	init_ibv_qp(&qp->vqp.qp, pd, init, qp_number(qp->qp));
 	count_users(&qp->vqp.qp, 1);
 	return &qp->vqp.qp;
 }
 
+/* Under lock: the queue pair is connected from entry @index of the GID table, or (-1) not
+ * at all.
+ */
+static void set_gid_index(struct device *dev, struct device_qp *qp, int index)
+{
+	if (index >= 0)
+		gids_use(dev, (uint8_t)index);
+	if (qp->gid_index >= 0)
+		gids_unuse(dev, (uint8_t)qp->gid_index);
+	qp->gid_index = index;
+}
+
+/* Under lock: qp_modify() with a path. Return: as that; also -EINVAL when there is no
+ * such way
+ */
+static int modify_path(
+	struct device *dev, struct device_qp *qp, struct ibv_qp_attr attr, int mask)
+{
+	uint8_t index;
+	int rc;
+
+	attr.ah_attr = device_route(dev, &attr.ah_attr);
+	index = attr.ah_attr.grh.sgid_index;
+	rc = gids_check(dev, &attr.ah_attr);
+	if (!rc && (mask & IBV_QP_PATH_MTU) && attr.path_mtu > port_gid_mtu(dev, index))
+		rc = -EINVAL;
+	if (!rc)
+		rc = qp_modify(qp->qp, &attr, mask);
+	if (rc)
+		return rc;
+	set_gid_index(dev, qp, index);
+	expect(dev, &attr.ah_attr);
+	return 0;
+}
+
 static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 {
 	struct device *dev = to_device(ibqp->context);
-	struct ibv_qp_attr routed = *attr;
+	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
 	int rc;
 
-	if (mask & IBV_QP_AV)
-		routed.ah_attr = device_route(dev, &attr->ah_attr);
 	engine_lock_sent(dev);
-	rc = qp_modify(container_of(ibqp, struct device_qp, vqp.qp)->qp, &routed, mask);
-	if (!rc && mask & IBV_QP_AV)
-		expect(dev, &routed.ah_attr);
+	rc = mask & IBV_QP_AV ? modify_path(dev, qp, *attr, mask)
+			      : qp_modify(qp->qp, attr, mask);
+	if (!rc && (mask & IBV_QP_STATE) && attr->qp_state == IBV_QPS_RESET)
+		set_gid_index(dev, qp, -1);
 	engine_unlock(dev);
 	return -rc;
 }
@@ -414,6 +465,7 @@ static int destroy_qp(struct ibv_qp *ibqp)
 		return EBUSY;
 	}
 	qp_destroy(qp->qp);
+	set_gid_index(dev, qp, -1);
 	n = qp->n_async_events;
 	if (n)
 		n -= events_forget_async(ibqp->context, ibqp);

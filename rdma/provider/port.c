@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The port: what the interface below says of itself and of the address, and events when
- * that changes.
+ * The port: what the interface below says of itself, and events when that or the GID
+ * table changes.
  */
 #include "provider_priv.h"
 
 #include "lib/util.h"
+#include "rdma/wire/gid.h"
 
 #include <errno.h>
 #include <linux/ethtool.h>
@@ -18,8 +19,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Below the IP MTU: IPv6 40, UDP 8, BTH 12, RETH 16, ICRC 4; Linux' rxe takes 80 too. */
-#define HEADERS_BYTES 80
+/* Below the IP MTU: UDP 8, BTH 12, RETH 16, immediate 4, ICRC 4, and the IP header. */
+#define HEADERS_BYTES_IPV4 (20 + 44)
+#define HEADERS_BYTES_IPV6 (40 + 44)
 
 enum { PHYS_DISABLED = 3, PHYS_LINK_UP = 5 };
 #define WIDTH_1X 1
@@ -105,7 +107,7 @@ uint32_t port_mbps(const struct device *dev)
 	struct ifreq ifr;
 	uint32_t mbps = MBPS_UNKNOWN;
 
-	set_name(&ifr, dev->link->ifname);
+	set_name(&ifr, dev->ifname);
 	if (fd >= 0) {
 		mbps = speed_mbps(fd, &ifr);
 		close(fd);
@@ -113,14 +115,37 @@ uint32_t port_mbps(const struct device *dev)
 	return mbps;
 }
 
-enum ibv_mtu device_mtu(const struct device *dev)
+enum ibv_mtu port_gid_mtu(const struct device *dev, uint8_t index)
 {
-	const struct link *link = dev->link;
+	const struct link *link = link_set_link(dev->links, index);
+	uint32_t headers =
+		gid_is_ipv4(link->gid) ? HEADERS_BYTES_IPV4 : HEADERS_BYTES_IPV6;
 	enum ibv_mtu mtu = IBV_MTU_256;
 
-	while (mtu < IBV_MTU_4096 && (128u << (mtu + 1)) + HEADERS_BYTES <= link->ip_mtu)
+	while (mtu < IBV_MTU_4096 && (128u << (mtu + 1)) + headers <= link->ip_mtu)
 		mtu++;
 	return mtu;
+}
+
+void port_recompute(struct device *dev)
+{
+	enum ibv_mtu mtu = IBV_MTU_4096;
+	bool has_any = false;
+
+	for (uint8_t i = 0; i < dev->gids.size; i++) {
+		if (!dev->gids.entry[i].is_taken)
+			continue;
+		mtu = MIN(mtu, port_gid_mtu(dev, i));
+		has_any = true;
+	}
+	if (has_any)
+		dev->mtu = mtu;
+	dev->lid = lid_of_gids(&dev->gids);
+}
+
+enum ibv_mtu device_mtu(const struct device *dev)
+{
+	return dev->mtu;
 }
 
 static int query_port(
@@ -133,13 +158,13 @@ static int query_port(
 	*attr = (struct ibv_port_attr){
 		.max_mtu = IBV_MTU_4096,
 		.active_mtu = device_mtu(dev),
-		.gid_tbl_len = 1,
+		.gid_tbl_len = dev->gids.size,
 		.pkey_tbl_len = 1,
 		.max_msg_sz = ENGINE_MSG_MAX,
-		.lid = device_lid(dev),
+		.lid = dev->lid,
 		.link_layer = IBV_LINK_LAYER_ETHERNET,
 	};
-	set_state(attr, dev->link->ifname);
+	set_state(attr, dev->ifname);
 	return 0;
 }
 
@@ -153,7 +178,7 @@ static bool port_is_up(const struct device *dev)
 
 	if (fd < 0)
 		return dev->port_up;
-	set_name(&ifr, dev->link->ifname);
+	set_name(&ifr, dev->ifname);
 	up = is_up(fd, &ifr);
 	close(fd);
 	return up;
@@ -173,7 +198,6 @@ void port_watch(struct device *dev)
 		dev->port_fd = -1;
 	}
 	dev->port_up = port_is_up(dev);
-	dev->has_gid = dev->link->has_gid;
 }
 
 void port_unwatch(struct device *dev)
@@ -191,18 +215,18 @@ static void send_to_all(struct device *dev, enum ibv_event_type event)
 }
 
 /* The folders first: who hears of the change finds them up to date. */
-static void gid_changed(struct device *dev)
+void port_gids_changed(struct device *dev, int n)
 {
 	struct context *ctx;
 
 	TAILQ_FOREACH(ctx, &dev->contexts, entry)
 	gid_dir_update(ctx);
-	send_to_all(dev, IBV_EVENT_GID_CHANGE);
+	while (n--)
+		send_to_all(dev, IBV_EVENT_GID_CHANGE);
 }
 
 void port_changed(struct device *dev)
 {
-	struct link *link = dev->link;
 	char msg[4096];
 	bool up;
 
@@ -210,14 +234,9 @@ void port_changed(struct device *dev)
 	 * socket: the interface is asked. */
 	while (recv(dev->port_fd, msg, sizeof(msg), 0) >= 0) {
 	}
-	if (link->ops->refresh)
-		link->ops->refresh(link);
+	gids_refresh(dev);
 	up = port_is_up(dev);
 	engine_lock(dev);
-	if (link->has_gid != dev->has_gid) {
-		dev->has_gid = link->has_gid;
-		gid_changed(dev);
-	}
 	if (up != dev->port_up) {
 		dev->port_up = up;
 		send_to_all(dev, up ? IBV_EVENT_PORT_ACTIVE : IBV_EVENT_PORT_ERR);

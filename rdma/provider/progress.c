@@ -53,7 +53,7 @@ void engine_lock(struct device *dev)
 static void send_all(struct device *dev, uint64_t now)
 {
 	while (engine_output(dev->engine, &dev->burst, now))
-		dev->link->ops->send(dev->link, &dev->burst);
+		link_set_send(dev->links, &dev->burst);
 }
 
 /* @send_now: false leaves what is to be sent to whoever takes the engine next */
@@ -88,6 +88,20 @@ void engine_unlock(struct device *dev)
 	unlock_at(dev, now_ns(), true);
 }
 
+void device_pause(struct device *dev)
+{
+	pthread_mutex_lock(&dev->rx_lock);
+	engine_lock(dev);
+}
+
+void device_resume(struct device *dev)
+{
+	engine_unlock(dev);
+	pthread_mutex_unlock(&dev->rx_lock);
+	/* the links' descriptor may be another one now */
+	progress_wake(dev);
+}
+
 /* Under rx_lock: do messages come without packets? */
 static void watch_direct(struct device *dev)
 {
@@ -111,11 +125,11 @@ static void watch_direct(struct device *dev)
  */
 static int run_once(struct device *dev, const struct cq *cq)
 {
-	int n = dev->link->ops->recv(dev->link, dev->rx, LINK_BURST);
+	int n = link_set_recv(dev->links, dev->rx, LINK_BURST);
 	uint64_t now = now_ns();
 	/* a timer, or what the last run left unsent */
 	bool due = now >= atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed);
-	bool holds = n == LINK_BURST;
+	bool holds = link_set_holds(dev->links);
 
 	watch_direct(dev);
 	if (cq)
@@ -176,7 +190,7 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 	struct pollfd fds[] = {
 		{.fd = dev->wake_fd, .events = POLLIN},
 		{.fd = dev->port_fd, .events = POLLIN},
-		{.fd = atomic_load(&dev->link->fd), .events = POLLIN},
+		{.fd = link_set_fd(dev->links), .events = POLLIN},
 	};
 	uint64_t now = now_ns();
 	struct timespec ts, *timeout = NULL;
@@ -195,6 +209,8 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 	}
 	if (fds[1].revents)
 		port_changed(dev);
+	if (atomic_exchange(&dev->gids_due, false))
+		gids_refresh(dev);
 }
 
 static void sleep_until_needed(struct device *dev)

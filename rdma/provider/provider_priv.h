@@ -23,9 +23,11 @@
 
 #include "rdma/engine/engine.h"
 #include "rdma/engine/qp.h"
+#include "rdma/io/link_set.h"
 #include "lib/util.h"
 #include "device_dir.h"
 #include "events.h"
+#include "gids.h"
 
 #define PROVIDER_NAME "vrdma" /* tells our devices from others' */
 #define DEVICE_ABI    1	      /* of the tree that vrdma-run makes */
@@ -38,13 +40,25 @@
 /* Kinds of objects that the device counts; those of the engine have limits there. */
 enum device_kind { KIND_PD, KIND_MR, KIND_MW, KIND_CQ, KIND_SRQ, KIND_AH, N_KINDS };
 
-/* One on each address; device_share.c. */
+/* What tells a process' devices apart: what they are on. */
+struct device_identity {
+	uint32_t ifindex; /* of a port, or an interface whose addresses it has; or 0 */
+	struct {
+		uint8_t gid[16];
+		uint32_t scope; /* of a link-local address: interface index */
+	} addr[DEVICE_GID_MAX];
+};
+
+/* One on each address, or set of addresses; device_share.c. */
 struct device {
 	TAILQ_ENTRY(device) entry;
 	uint32_t n_contexts; /* under the list's lock */
-	uint32_t scope;	     /* of a link-local address: interface index */
+	struct device_identity identity;
 	pid_t pid;
-	struct link *link;
+	char ifname[16]; /* of all addresses */
+	uint8_t guid[8];
+	struct link_set *links;
+	struct gids gids;
 	TAILQ_HEAD(, context) contexts; /* under lock */
 	_Atomic uint32_t n_objects[N_KINDS];
 
@@ -80,9 +94,12 @@ struct device {
 	int wake_fd;
 
 	/* port.c: */
-	int port_fd;  /* tells of changes of interfaces; or -1 */
-	bool port_up; /* as last seen, by the thread */
-	bool has_gid; /* likewise; of the contexts' folders under lock */
+	int port_fd;	       /* tells of changes of interfaces; or -1 */
+	bool port_up;	       /* as last seen, by the thread */
+	_Atomic bool gids_due; /* gids_refresh() is to be called */
+	/* of the GID table, written under lock: */
+	_Atomic uint32_t mtu; /* enum ibv_mtu */
+	_Atomic uint16_t lid; /* 0: none */
 
 	pthread_t thread;
 };
@@ -93,6 +110,8 @@ struct context {
 	TAILQ_ENTRY(context) entry;
 	struct device *dev;
 	char gid_dir[64]; /* see gid_dir.c */
+	bool has_shown;	  /* what the device's folder shows; under lock */
+	uint8_t shown[DEVICE_GID_MAX][16];
 };
 
 /* Objects that others are built on count them in n_users and can't go before them. */
@@ -142,6 +161,7 @@ struct device_qp {
 	struct device_rq rq;	 /* unused with an SRQ */
 	struct wr_stage *stage;	 /* qp_ex.c; or NULL */
 	uint32_t n_async_events; /* sent; under device.lock */
+	int gid_index;		 /* that it is connected from, or -1; likewise */
 	bool sq_sig_all;
 };
 
@@ -172,29 +192,33 @@ static inline void *device_fail(int rc)
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
 
-/* lid.c */
-uint16_t device_lid(const struct device *dev); /* 0: none */
+/* lid.c, under lock */
+uint16_t lid_of_gids(const struct gids *gids); /* 0: none */
 /* @attr, with a GRH made from its LID if it has none */
 struct ibv_ah_attr device_route(const struct device *dev, const struct ibv_ah_attr *attr);
 
 /* port.c */
 enum ibv_mtu device_mtu(const struct device *dev); /* the port's path MTU */
+/* That of packets from one entry of the GID table. Under lock. */
+enum ibv_mtu port_gid_mtu(const struct device *dev, uint8_t index);
+/* The GID table or the interface's MTU may have changed. Under lock. */
+void port_recompute(struct device *dev);
+/* So many of the table's entries changed: tell. Under lock. */
+void port_gids_changed(struct device *dev, int n);
 uint32_t port_mbps(const struct device *dev);
 void port_watch(struct device *dev);
 void port_unwatch(struct device *dev);
 /* The thread calls it when port_fd is readable. */
 void port_changed(struct device *dev);
 
-/* device_share.c: the device at @where; -EINVAL, or as link_udp_open() and
- * link_port_open()
- */
+/* device_share.c: the device at @where; -EINVAL, or as gids_open() */
 int device_get(const struct device_where *where, struct device **out);
 void device_put(struct device *dev);
 
 /* gid_dir.c */
-int gid_dir_create(const struct link *link, char *path, size_t size);
+int gid_dir_create(const struct device *dev, char *path, size_t size);
 void gid_dir_remove(const char *path);
-/* Let the GID in @ctx's folder be what dev->has_gid says. */
+/* Let @ctx's folder show the GID table as it is. Under lock. */
 void gid_dir_update(struct context *ctx);
 
 /* progress.c: what makes a device go */
@@ -202,6 +226,9 @@ int progress_start(struct device *dev);
 void progress_stop(struct device *dev);
 /* The thread is to look again at what it waits for. */
 void progress_wake(struct device *dev);
+/* Nobody sends, receives or has the engine, from here to there. */
+void device_pause(struct device *dev);
+void device_resume(struct device *dev);
 /* Take the engine; give it back after sending what it wants sent. */
 void engine_lock(struct device *dev);
 /* To end a queue pair: a poll may have left the ACK unsent of what it completed. */

@@ -13,7 +13,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "lib/util.h"
 #include "rdma/io/gid.h"
+#include "rdma/io/gid_list.h"
 #include "rdma/io/port.h"
 #include "rdma/provider/device_dir.h"
 
@@ -41,18 +43,33 @@ static void choose_name(struct device_list *list, int index, const char *ifname)
 		snprintf(e->name, sizeof(e->name), "vrdma_%s_%d", ifname, i);
 }
 
-static struct device_entry *add(
-	struct device_list *list, const uint8_t gid[16], const char *ifname)
+static struct device_entry *add(struct device_list *list, const char *ifname)
 {
 	struct device_entry *e;
 
 	if (list->n == DEVICES_MAX)
 		die("more than %d devices", DEVICES_MAX);
 	e = &list->entry[list->n++];
-	memcpy(e->gid, gid, sizeof(e->gid));
 	snprintf(e->ifname, sizeof(e->ifname), "%s", ifname);
 	choose_name(list, list->n - 1, ifname);
 	return e;
+}
+
+static void set_text(char *to, size_t size, const char *text)
+{
+	if (strlen(text) >= size)
+		die("%s: too long", text);
+	strcpy(to, text);
+}
+
+/* The next item of a list of addresses. Return: whether there is one */
+static bool next_addr(const char *addrs, int i, char addr[DEVICE_ADDR_SIZE])
+{
+	if (!device_where_item(addrs, i, addr))
+		return false;
+	if (i == DEVICE_GID_MAX)
+		die("%s: more than %d addresses", addrs, DEVICE_GID_MAX);
+	return true;
 }
 
 static struct ifaddrs *interfaces(void)
@@ -64,39 +81,63 @@ static struct ifaddrs *interfaces(void)
 	return all;
 }
 
-void devices_add(struct device_list *list, const char *addr)
+/* The interface that has an address. */
+static void find_interface(const char *addr, uint8_t gid[16], char ifname[IF_NAMESIZE])
 {
 	struct ifaddrs *all = interfaces(), *ifa;
-	uint8_t gid[16], gid2[16];
+	uint8_t gid2[16];
 	uint32_t scope;
 
-	if (strlen(addr) >= sizeof(list->entry->where.addr) ||
-		gid_parse(addr, gid, &scope))
+	if (gid_parse(addr, gid, &scope))
 		die("%s: not an IPv4 or IPv6 address", addr);
 	for (ifa = all; ifa; ifa = ifa->ifa_next) {
-		if (!ifa->ifa_addr || gid_from_sockaddr(ifa->ifa_addr, gid2) ||
-			memcmp(gid, gid2, sizeof(gid)) ||
-			(scope && scope != if_nametoindex(ifa->ifa_name)))
-			continue;
-		strcpy(add(list, gid, ifa->ifa_name)->where.addr, addr);
-		freeifaddrs(all);
-		return;
+		if (ifa->ifa_addr && !gid_from_sockaddr(ifa->ifa_addr, gid2) &&
+			!memcmp(gid, gid2, 16) &&
+			(!scope || scope == if_nametoindex(ifa->ifa_name)))
+			break;
 	}
-	die("%s: not an address of this host", addr);
+	if (!ifa)
+		die("%s: not an address of this host", addr);
+	snprintf(ifname, IF_NAMESIZE, "%s", ifa->ifa_name);
+	ifname[strcspn(ifname, ":")] = '\0'; /* an address' label: "eth0:1" */
+	freeifaddrs(all);
 }
 
-static void set_text(char *to, size_t size, const char *text)
+void devices_add(struct device_list *list, const char *addrs)
 {
-	if (strlen(text) >= size)
-		die("%s: too long", text);
-	strcpy(to, text);
+	char addr[DEVICE_ADDR_SIZE], ifname[IF_NAMESIZE];
+	struct device_entry *e = NULL;
+	uint8_t gid[16];
+
+	for (int i = 0; next_addr(addrs, i, addr); i++) {
+		find_interface(addr, gid, ifname);
+		if (!e)
+			e = add(list, ifname);
+		if (strcmp(ifname, e->ifname) != 0)
+			die("%s: a device has addresses of one interface", addrs);
+		memcpy(e->gid[e->n_gids++], gid, 16);
+	}
+	if (!e)
+		die("%s: not an IPv4 or IPv6 address", addrs);
+	set_text(e->where.addr, sizeof(e->where.addr), addrs);
 }
 
-void devices_add_port(struct device_list *list, const char *port, const char *addr)
+void devices_add_interface(struct device_list *list, const char *ifname)
+{
+	struct device_entry *e;
+
+	if (!if_nametoindex(ifname))
+		die("%s: no such interface", ifname);
+	e = add(list, ifname);
+	set_text(e->where.interface, sizeof(e->where.interface), ifname);
+	e->n_gids = MIN(gid_list(ifname, e->gid, DEVICE_GID_MAX), DEVICE_GID_MAX);
+	if (e->n_gids <= 0)
+		die("%s has no address", ifname);
+}
+
+static void check_port(const char *port, const char *addr, uint8_t gid[16])
 {
 	struct link_port_attr attr = {.ifname = port, .addr = addr};
-	struct device_where *where;
-	uint8_t gid[16];
 
 	switch (link_port_check(&attr, gid)) {
 	case 0:
@@ -108,9 +149,26 @@ void devices_add_port(struct device_list *list, const char *port, const char *ad
 	default:
 		die("%s: not an address with prefix length, as 10.0.0.5/24", addr);
 	}
-	where = &add(list, gid, port)->where;
-	set_text(where->addr, sizeof(where->addr), addr);
-	set_text(where->port, sizeof(where->port), port);
+}
+
+void devices_add_port(struct device_list *list, const char *port, const char *addrs)
+{
+	char addr[DEVICE_ADDR_SIZE];
+	struct device_entry *e;
+	uint8_t gid[16];
+	int n = 0;
+
+	/* also when the list is empty */
+	do {
+		next_addr(addrs, n, addr);
+		check_port(port, addr, gid);
+		if (!n)
+			e = add(list, port);
+		memcpy(e->gid[n++], gid, 16);
+	} while (next_addr(addrs, n, addr));
+	e->n_gids = n;
+	set_text(e->where.addr, sizeof(e->where.addr), addrs);
+	set_text(e->where.port, sizeof(e->where.port), port);
 }
 
 static struct device_where *last_port(struct device_list *list, const char *option)
@@ -120,34 +178,42 @@ static struct device_where *last_port(struct device_list *list, const char *opti
 	return &list->entry[list->n - 1].where;
 }
 
-/* With what the last device has so far, @attr having one thing more. */
-static void check_last(
-	const struct device_where *where, struct link_port_attr attr, const char *what)
+/* Is what @attr has, together with one of the last device's addresses, right? */
+static bool fits_any(const struct device_where *where, struct link_port_attr attr)
 {
+	char addr[DEVICE_ADDR_SIZE];
 	uint8_t gid[16];
 
 	attr.ifname = where->port;
-	attr.addr = where->addr;
-	if (link_port_check(&attr, gid))
-		die("%s", what);
+	attr.addr = addr;
+	for (int i = 0; device_where_item(where->addr, i, addr); i++) {
+		if (!link_port_check(&attr, gid))
+			return true;
+	}
+	return false;
 }
 
 void devices_set_mac(struct device_list *list, const char *mac)
 {
 	struct device_where *where = last_port(list, "--mac");
 
-	check_last(where, (struct link_port_attr){.mac = mac},
-		"--mac wants a host's MAC address, as 02:00:00:00:00:05");
+	if (!fits_any(where, (struct link_port_attr){.mac = mac}))
+		die("--mac wants a host's MAC address, as 02:00:00:00:00:05");
 	set_text(where->mac, sizeof(where->mac), mac);
 }
 
-void devices_set_gateway(struct device_list *list, const char *gateway)
+void devices_set_gateway(struct device_list *list, const char *gateways)
 {
 	struct device_where *where = last_port(list, "--gateway");
+	char gateway[DEVICE_ADDR_SIZE];
+	int i = 0;
 
-	check_last(where, (struct link_port_attr){.gateway = gateway},
-		"--gateway wants another address of the same network");
-	set_text(where->gateway, sizeof(where->gateway), gateway);
+	do {
+		device_where_item(gateways, i++, gateway);
+		if (!fits_any(where, (struct link_port_attr){.gateway = gateway}))
+			die("--gateway wants another address of the same network");
+	} while (device_where_item(gateways, i, gateway));
+	set_text(where->gateway, sizeof(where->gateway), gateways);
 }
 
 bool devices_have_port(const struct device_list *list)
@@ -162,7 +228,7 @@ bool devices_have_port(const struct device_list *list)
 void devices_name_last(struct device_list *list, const char *name)
 {
 	if (!list->n)
-		die("--name goes behind the --addr that it names");
+		die("--name goes behind the --addr or --interface that it names");
 	if (!*name || strlen(name) >= DEVICE_NAME_SIZE)
 		die("%s: a name has 1 to %d characters", name, DEVICE_NAME_SIZE - 1);
 	for (const char *c = name; *c; c++) {
@@ -176,41 +242,23 @@ void devices_name_last(struct device_list *list, const char *name)
 	strcpy(list->entry[list->n - 1].name, name);
 }
 
-/* An address that other hosts may reach. */
-static bool is_global(const struct sockaddr *sa)
+/* An interface that gets a device for this address: link-local ones are everywhere. */
+static bool is_usable(const struct ifaddrs *ifa)
 {
-	struct sockaddr_in6 in6;
-
-	if (sa->sa_family == AF_INET)
-		return true;
-	if (sa->sa_family != AF_INET6)
-		return false;
-	memcpy(&in6, sa, sizeof(in6));
-	return !IN6_IS_ADDR_LINKLOCAL(&in6.sin6_addr);
-}
-
-/* An interface that gets a device for an address of @family. */
-static bool is_usable(const struct ifaddrs *ifa, int family)
-{
-	return ifa->ifa_addr && ifa->ifa_addr->sa_family == family &&
-	       (ifa->ifa_flags & IFF_UP) && !(ifa->ifa_flags & IFF_LOOPBACK) &&
-	       is_global(ifa->ifa_addr);
-}
-
-static void add_first(struct device_list *list, const struct ifaddrs *ifa, int family)
-{
-	char addr[INET6_ADDRSTRLEN];
 	uint8_t gid[16];
 
-	if (!is_usable(ifa, family))
-		return;
+	return ifa->ifa_addr && !gid_from_sockaddr(ifa->ifa_addr, gid) &&
+	       !gid_is_link_local(gid) && (ifa->ifa_flags & IFF_UP) &&
+	       !(ifa->ifa_flags & IFF_LOOPBACK);
+}
+
+static void add_once(struct device_list *list, const char *ifname)
+{
 	for (int i = 0; i < list->n; i++) {
-		if (!strcmp(list->entry[i].ifname, ifa->ifa_name))
+		if (!strcmp(list->entry[i].ifname, ifname))
 			return;
 	}
-	gid_from_sockaddr(ifa->ifa_addr, gid);
-	inet_ntop(family, family == AF_INET ? gid + 12 : gid, addr, sizeof(addr));
-	strcpy(add(list, gid, ifa->ifa_name)->where.addr, addr);
+	devices_add_interface(list, ifname);
 }
 
 bool devices_are_possible(void)
@@ -219,20 +267,22 @@ bool devices_are_possible(void)
 	bool found = false;
 
 	for (const struct ifaddrs *ifa = all; ifa; ifa = ifa->ifa_next)
-		found |= is_usable(ifa, AF_INET) || is_usable(ifa, AF_INET6);
+		found |= is_usable(ifa);
 	freeifaddrs(all);
 	return found;
 }
 
 void devices_add_all(struct device_list *list)
 {
-	static const int families[] = {AF_INET, AF_INET6};
 	struct ifaddrs *all = interfaces();
+	char ifname[IF_NAMESIZE];
 
-	/* One address each, as that is what a device has; IPv4 where there is one. */
-	for (int i = 0; i < 2; i++) {
-		for (const struct ifaddrs *ifa = all; ifa; ifa = ifa->ifa_next)
-			add_first(list, ifa, families[i]);
+	for (const struct ifaddrs *ifa = all; ifa; ifa = ifa->ifa_next) {
+		if (!is_usable(ifa))
+			continue;
+		snprintf(ifname, sizeof(ifname), "%s", ifa->ifa_name);
+		ifname[strcspn(ifname, ":")] = '\0';
+		add_once(list, ifname);
 	}
 	freeifaddrs(all);
 	if (!list->n)
@@ -242,8 +292,20 @@ void devices_add_all(struct device_list *list)
 
 void devices_print(const struct device_list *list)
 {
-	for (int i = 0; i < list->n; i++)
-		printf("%s\t%s\n", list->entry[i].name, list->entry[i].where.addr);
+	for (int i = 0; i < list->n; i++) {
+		const struct device_entry *e = &list->entry[i];
+
+		printf("%s\t", e->name);
+		if (e->where.addr[0])
+			printf("%s", e->where.addr);
+		for (int g = 0; !e->where.addr[0] && g < e->n_gids; g++) {
+			char addr[INET6_ADDRSTRLEN];
+
+			gid_print(e->gid[g], addr);
+			printf("%s%s", g ? "," : "", addr);
+		}
+		putchar('\n');
+	}
 }
 
 /* The tree. */
@@ -262,14 +324,15 @@ static void put(const char *dir, const char *name, const char *text)
 		die("%s/%s: %s", dir, name, strerror(-rc));
 }
 
-static void make_device(const struct device_entry *e, int index)
+static void make_device(struct device_entry *e, int index)
 {
 	char dir[PATH_MAX], node[PATH_MAX];
 	int rc;
 
 	snprintf(dir, sizeof(dir), TREE_DIR "/class/infiniband/%s", e->name);
 	make_dir(dir);
-	rc = device_dir_write(dir, e->gid, e->ifname);
+	rc = device_dir_write(dir, e->gid[0] + 8, e->gid,
+		e->where.interface[0] ? DEVICE_GID_MAX : e->n_gids, e->ifname);
 	if (rc)
 		die("%s: %s", dir, strerror(-rc));
 	rc = device_dir_where_put(dir, &e->where);
@@ -288,7 +351,7 @@ static void make_device(const struct device_entry *e, int index)
 		die("%s: %s", node, strerror(errno));
 }
 
-void devices_make_tree(const struct device_list *list)
+void devices_make_tree(struct device_list *list)
 {
 	make_dir(TREE_DIR);
 	make_dir(TREE_DIR "/class");

@@ -58,24 +58,31 @@ void die(const char *fmt, ...)
 
 static void usage(FILE *to)
 {
-	fputs("Usage: vrdma-run [[--port INTERFACE] --addr ADDR [OPTION]...]... "
-	      "[--sockets]\n"
+	fputs("Usage: vrdma-run [[--port INTERFACE] --addr ADDR[,ADDR]... "
+	      "[OPTION]...]...\n"
+	      "                 [--interface INTERFACE [--name NAME]]... [--sockets]\n"
 	      "                 COMMAND [ARG]...\n"
 	      "Runs COMMAND so that libibverbs finds userspace RoCEv2 devices.\n"
 	      "\n"
-	      "  -a, --addr ADDR  make a device on this IPv4 or IPv6 address of the "
-	      "host;\n"
-	      "                   by default there is one for each interface that is up\n"
-	      "                   and has an address, loopback left out\n"
-	      "  -n, --name NAME  name of the device on the last --addr; by default\n"
-	      "                   vrdma_ and the interface's name\n"
+	      "  -a, --addr ADDR[,ADDR]...  make a device on these IPv4 or IPv6 "
+	      "addresses of\n"
+	      "                   one interface: its GIDs, by index\n"
+	      "  -i, --interface INTERFACE  make a device on all addresses of this "
+	      "interface,\n"
+	      "                   as they come and go; by default there is one for "
+	      "each\n"
+	      "                   interface that is up and has an address, loopback "
+	      "left out\n"
+	      "  -n, --name NAME  name of the last device; by default vrdma_ and the\n"
+	      "                   interface's name\n"
 	      "  -p, --port INTERFACE  the device on the next --addr is a host of its "
 	      "own\n"
-	      "                   on this interface; that ADDR is one that nobody has, "
-	      "and\n"
-	      "                   its prefix length: 10.0.0.5/24\n"
+	      "                   on this interface; those ADDRs are ones that nobody "
+	      "has,\n"
+	      "                   with their prefix lengths: 10.0.0.5/24\n"
 	      "  -m, --mac MAC    the last --port's MAC address\n"
-	      "  -g, --gateway ADDR  where the last --port sends what leaves its prefix\n"
+	      "  -g, --gateway ADDR[,ADDR]  where the last --port sends what leaves its "
+	      "prefixes\n"
 	      "  -s, --sockets    TCP to programs of the same region goes through "
 	      "shared\n"
 	      "                   memory; devices are made where there are interfaces\n"
@@ -177,6 +184,7 @@ static void parse_args(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {
 		{"addr", required_argument, NULL, 'a'},
+		{"interface", required_argument, NULL, 'i'},
 		{"port", required_argument, NULL, 'p'},
 		{"mac", required_argument, NULL, 'm'},
 		{"gateway", required_argument, NULL, 'g'},
@@ -191,7 +199,8 @@ static void parse_args(int argc, char **argv, struct options *o)
 	int opt;
 
 	/* +: what follows the command is the command's */
-	while ((opt = getopt_long(argc, argv, "+a:p:m:g:n:sr:lh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+a:i:p:m:g:n:sr:lh", options, NULL)) !=
+		-1) {
 		switch (opt) {
 		case 'a':
 			if (port)
@@ -199,6 +208,9 @@ static void parse_args(int argc, char **argv, struct options *o)
 			else
 				devices_add(&o->list, optarg);
 			port = NULL;
+			break;
+		case 'i':
+			devices_add_interface(&o->list, optarg);
 			break;
 		case 'p':
 			port = optarg;

@@ -145,7 +145,7 @@ void world_open(struct world *w, const struct world_config *config)
 		else
 			assert_int_equal(engine_create(&w->end[i].engine), 0);
 		if (w->is_direct)
-			engine_set_gid(w->end[i].engine, gid_of(w, i));
+			engine_set_gid(w->end[i].engine, 0, gid_of(w, i));
 		open_end(&w->end[i], config, config->srq[i]);
 	}
 	for (int i = 0; i < 2; i++)

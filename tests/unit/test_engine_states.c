@@ -223,8 +223,16 @@ static void answers_from_nowhere(void **state)
 	rx.sgid[15] ^= 1;
 	engine_input(w.end[0].engine, &rx, 1, w.now);
 	assert_int_equal(engine_stats(w.end[0].engine)->rx_drop_source, 1);
-	/* another queue pair */
+	/* to another address of ours than the one it is connected from */
 	rx.sgid[15] ^= 1;
+	engine_set_gid(w.end[0].engine, 0, w.end[0].link->gid);
+	memcpy(rx.dgid, w.end[0].link->gid, 16);
+	rx.dgid[15] ^= 8;
+	engine_set_gid(w.end[0].engine, 1, rx.dgid);
+	engine_input(w.end[0].engine, &rx, 1, w.now);
+	assert_int_equal(engine_stats(w.end[0].engine)->rx_drop_destination, 1);
+	memcpy(rx.dgid, w.end[0].link->gid, 16);
+	/* another queue pair */
 	pkt.dest_qpn ^= 1;
 	rx.len = (uint32_t)wire_build(&pkt, buf);
 	engine_input(w.end[0].engine, &rx, 1, w.now);

@@ -27,6 +27,7 @@ void end_open(struct end *e, const char *addr, const struct end_config *config)
 	if (!config)
 		config = &defaults;
 	memset(e, 0, sizeof(*e));
+	attr.interface = config->interface;
 	cq_depth = (int)(config->cq_depth ? config->cq_depth : END_DEPTH);
 	e->ctx = vrdma_open_device(&attr);
 	assert_non_null(e->ctx);
@@ -50,11 +51,17 @@ void end_open(struct end *e, const char *addr, const struct end_config *config)
 	e->buf = calloc(1, END_MSG);
 	e->mr = ibv_reg_mr(e->pd, e->buf, END_MSG, END_ACCESS | IBV_ACCESS_LOCAL_WRITE);
 	assert_non_null(e->mr);
-	assert_int_equal(ibv_query_gid(e->ctx, 1, 0, &e->gid), 0);
+	end_set_gid(e, 0);
 	assert_int_equal(ibv_query_port(e->ctx, 1, &port), 0);
 	assert_int_equal(port.link_layer, IBV_LINK_LAYER_ETHERNET);
 	assert_int_equal(port.active_mtu, IBV_MTU_4096); /* lo has 64 KiB */
 	e->psn = e->qp->qp_num;
+}
+
+void end_set_gid(struct end *e, uint8_t index)
+{
+	e->gid_index = index;
+	assert_int_equal(ibv_query_gid(e->ctx, 1, index, &e->gid), 0);
 }
 
 void end_close(struct end *e)
@@ -108,7 +115,9 @@ void end_connect(struct end *e, const struct end *peer)
 		.timeout = 14,
 		.retry_cnt = 7,
 		.rnr_retry = 7,
-		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = peer->gid}},
+		.ah_attr = {.is_global = 1,
+			.port_num = 1,
+			.grh = {.dgid = peer->gid, .sgid_index = e->gid_index}},
 	};
 
 	assert_int_equal(ibv_modify_qp(e->qp, &attr,

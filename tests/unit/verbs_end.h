@@ -28,12 +28,14 @@ struct end {
 	struct ibv_mr *mr; /* of all of buf, to be written by peers */
 	uint8_t *buf;
 	union ibv_gid gid;
+	uint8_t gid_index;
 	uint32_t psn;
 };
 
 /* What end_open() may do otherwise; NULL and zeros are its defaults. */
 struct end_config {
 	bool with_channel;
+	const char *interface; /* whose addresses it has; then without addr */
 	uint32_t cq_depth;
 	/* to be made by this instead of ibv_create_qp() */
 	struct ibv_qp *(*create_qp)(struct end *e, struct ibv_qp_init_attr *init);
@@ -41,6 +43,8 @@ struct end_config {
 
 void end_open(struct end *e, const char *addr, const struct end_config *config);
 void end_close(struct end *e);
+/* The entry of the GID table to be connected from and to. The first is 0. */
+void end_set_gid(struct end *e, uint8_t index);
 /* For end_config.create_qp: one that posts by ibv_wr_*(), with @ops. */
 struct ibv_qp *end_create_qp_ex(
 	struct end *e, const struct ibv_qp_init_attr *init, uint64_t ops);
