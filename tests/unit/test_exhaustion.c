@@ -146,7 +146,7 @@ static int connect_qp(struct side *s, const struct side *peer)
 		.max_rd_atomic = 2,
 		.max_dest_rd_atomic = 2,
 		.min_rnr_timer = 1,
-		.timeout = 8,
+		.timeout = 12, /* 8 tries: longer than others may have the processor */
 		.retry_cnt = 7,
 		.rnr_retry = 7,
 		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = peer->gid}},
