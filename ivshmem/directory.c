@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -101,6 +102,7 @@ static int publish(struct dir_client *c, const struct message *m, uint64_t *id)
 	rc = published_new(&p, d, m->fds, m->n_fds);
 	if (rc)
 		return rc;
+	memcpy(p->ring, m->request.ring, sizeof(p->ring));
 	*id = p->id = ++d->next_id;
 	p->next = c->published;
 	c->published = p;
@@ -161,6 +163,7 @@ static int offer(struct dir_client *c, struct message *m)
 	struct proof proof;
 	struct dir_reply reply = {0};
 	struct offer *o;
+	uint64_t size;
 	int rc, memory;
 
 	if (m->n_fds != 1)
@@ -177,7 +180,10 @@ static int offer(struct dir_client *c, struct message *m)
 	}
 	if (c->n_offers == DIRECTORY_OFFERS_MAX)
 		return -ENOSPC;
-	rc = memory_create_channel(&memory, m->request.size);
+	size = rings_agree(&m->request, to, reply.ring);
+	if (!size || size > DIR_MEMORY_MAX)
+		return -EINVAL;
+	rc = memory_create_channel(&memory, size);
 	if (rc)
 		return rc;
 	o = offer_new(c, m);
@@ -187,7 +193,7 @@ static int offer(struct dir_client *c, struct message *m)
 	}
 	o->dst_netns = to->at.netns;
 	o->memory_fd = memory;
-	o->memory.size = o->memory.map_size = m->request.size;
+	o->memory.size = o->memory.map_size = size;
 	reply.id = o->id;
 	reply.memory = o->memory;
 	answer(c, &reply, o->memory_fd);

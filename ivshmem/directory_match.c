@@ -157,6 +157,20 @@ const struct published *directory_find(
 	return NULL;
 }
 
+uint64_t rings_agree(
+	const struct dir_request *r, const struct published *to, uint32_t ring[2])
+{
+	uint64_t size = r->size;
+
+	for (int i = 0; i < 2; i++) {
+		ring[i] = r->ring[i];
+		if (to->ring[i] && (!(r->said & 1u << i) || to->ring[i] > ring[i]))
+			ring[i] = to->ring[i];
+		size += (uint64_t)ring[i] - r->ring[i];
+	}
+	return size;
+}
+
 /* The client's end must be a connection to where the offer said. */
 static bool is_connected(const struct offer *o)
 {

@@ -24,7 +24,8 @@ struct published {
 	uint64_t id;
 	struct proof at;
 	bool v6only;
-	uint32_t n_ips; /* wildcard: the addresses that it stands for */
+	uint32_t ring[2]; /* wishes, as in struct dir_request */
+	uint32_t n_ips;	  /* wildcard: the addresses that it stands for */
 	struct dir_addr ips[];
 };
 
@@ -71,6 +72,12 @@ int published_new(struct published **out, struct directory *d, const int *fds, i
 /** directory_find() - who listens at @dst, for one who calls from @netns; NULL: nobody */
 const struct published *directory_find(
 	const struct directory *d, const struct dir_addr *dst, uint64_t netns);
+
+/** rings_agree() - the sizes of the rings between who asks and whom it calls
+ * Return: bytes that the channel needs then
+ */
+uint64_t rings_agree(
+	const struct dir_request *r, const struct published *to, uint32_t ring[2]);
 
 /** offer_find() - the offer for the connection that @accepted is the other end of
  * Return: where it is linked, with its owner in @owner, or NULL

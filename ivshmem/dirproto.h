@@ -38,7 +38,14 @@ struct dir_request {
 	uint64_t id;
 	struct dir_addr src;
 	struct dir_addr dst;
-	uint64_t size; /* bytes that the channel needs */
+	uint64_t size; /* bytes that the channel needs, with rings of these sizes: */
+	/* The client's for writing, and for reading. OFFER: as it would have them;
+	 * PUBLISH: as the listener wants them, 0: any. Of what the programs said the
+	 * larger counts.
+	 */
+	uint32_t ring[2];
+	uint32_t said; /* OFFER: bit n: the program said so of ring n */
+	uint32_t zero;
 };
 
 /* Where a channel lies in a file: in a part that can be mapped. */
@@ -58,11 +65,13 @@ struct dir_reply {
 	uint64_t id;
 	struct dir_memory memory;
 	uint8_t token[DIR_TOKEN_SIZE];
+	uint32_t
+		ring[2]; /* OFFER: sizes that fit the memory; 0: as they were asked for */
 };
 
 static_assert(sizeof(struct dir_addr) == 20, "layout");
-static_assert(sizeof(struct dir_request) == 64, "layout");
+static_assert(sizeof(struct dir_request) == 80, "layout");
 static_assert(sizeof(struct dir_memory) == 32, "layout");
-static_assert(sizeof(struct dir_reply) == 64, "layout");
+static_assert(sizeof(struct dir_reply) == 72, "layout");
 
 #endif

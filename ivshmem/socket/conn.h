@@ -111,15 +111,14 @@ void conn_hold_all(uint32_t add);
 /** conn_leave_all() - the process ends; the kernel will close its descriptors */
 void conn_leave_all(void);
 
-/** conn_ring_area() - bytes of memory that a new ring needs */
-size_t conn_ring_area(void);
-
 /** conn_create_ring() - as side 0; conn_attach_ring() - as side 1, to what a peer made
+ * @size:   of the ring for writing and the one for reading
  * @memory: where the directory says that it is
  * @fds:    that came with this, DIR_REPLY_FDS_MAX; consumed
  * Return: 0 or a negative errno
  */
-int conn_create_ring(struct conn *c, const struct dir_memory *memory, const int *fds);
+int conn_create_ring(struct conn *c, const uint32_t size[2],
+	const struct dir_memory *memory, const int *fds);
 int conn_attach_ring(struct conn *c, const struct dir_memory *memory, const int *fds);
 
 /** conn_install() - @fd is this connection from now on */

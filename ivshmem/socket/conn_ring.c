@@ -5,14 +5,10 @@
 #include "conn_priv.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "real.h"
-
-#define SIZE_VARIABLE "VRDMA_SOCKET_BUFFER"
-#define SIZE_DEFAULT  (256u << 10)
 
 /* The bell: a byte on the shadow. If it takes no more the peer has many to read. */
 void conn_bell_ring(void *arg, enum shring_dir dir)
@@ -25,22 +21,6 @@ void conn_bell_ring(void *arg, enum shring_dir dir)
 		errno != EPIPE)
 		conn_shadow_failed(c, errno);
 	errno = saved;
-}
-
-static uint32_t ring_size(void)
-{
-	const char *text = getenv(SIZE_VARIABLE);
-	unsigned long size = text ? strtoul(text, NULL, 10) : 0;
-
-	if (!size)
-		return SIZE_DEFAULT;
-	size = MIN(MAX(size, SHRING_SIZE_MIN), SHRING_SIZE_MAX);
-	return round_up_pow2((uint32_t)size);
-}
-
-size_t conn_ring_area(void)
-{
-	return shring_area_size(ring_size(), ring_size());
 }
 
 /* The descriptors stay, for exec, and for the directory to know. Return: the channel */
@@ -59,13 +39,14 @@ static void *ring_map(struct conn *c, const struct dir_memory *m, const int *fds
 	return c->base + (m->offset - m->map_offset);
 }
 
-int conn_create_ring(struct conn *c, const struct dir_memory *memory, const int *fds)
+int conn_create_ring(struct conn *c, const uint32_t size[2],
+	const struct dir_memory *memory, const int *fds)
 {
 	const struct shring_bell bell = {.arg = (void *)(uintptr_t)(conn_index(c) + 1)};
 	void *channel = ring_map(c, memory, fds);
-	uint32_t size = ring_size();
 
-	return channel ? shring_create(&c->ring, channel, memory->size, size, size, &bell)
+	return channel ? shring_create(
+				 &c->ring, channel, memory->size, size[0], size[1], &bell)
 		       : -ENOMEM;
 }
 

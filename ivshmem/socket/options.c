@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
+#include "buffers.h"
 #include "conn.h"
 #include "fdtab.h"
 #include "ivshmem/shring_layout.h"
@@ -118,6 +119,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
 	if (unlikely(c && value && keepalive_option(c, level, name)))
 		return keepalive_set(c, fd, level, name, value, len);
 	rc = real.setsockopt(fd, level, name, value, len);
+	if (!rc && level == SOL_SOCKET && value && len >= (socklen_t)sizeof(int))
+		buffers_say(fd, name, *(const int *)value);
 	if (unlikely(!rc && c && level == SOL_SOCKET))
 		also_for_ring(c, name, value, len);
 	return rc;

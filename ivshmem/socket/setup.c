@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "buffers.h"
 #include "conn.h"
 #include "dirclient.h"
 #include "ivshmem/sockaddr.h"
@@ -22,6 +23,7 @@ static struct {
 	_Atomic uint32_t n_fds; /* 0: free */
 	uint64_t id;		/* in the directory; 0: not published by this process */
 	uint32_t session;	/* with the directory; another one doesn't know it */
+	uint32_t ring[2];	/* sizes that its connections should have; 0: any */
 } listeners[LISTENERS_MAX];
 
 union address {
@@ -91,7 +93,8 @@ static bool is_wildcard(int fd)
 
 static void publish(int fd, uint32_t index)
 {
-	struct dir_request request = {.op = DIR_PUBLISH};
+	struct dir_request request = {.op = DIR_PUBLISH,
+		.ring = {listeners[index].ring[0], listeners[index].ring[1]}};
 	struct dir_reply reply;
 	int fds[DIR_FDS_MAX] = {fd}, n = 1;
 
@@ -107,12 +110,16 @@ static void publish(int fd, uint32_t index)
 
 static void listener_add(int fd)
 {
+	struct fdent e = fdtab_get(fd);
+
 	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
 		uint32_t none = 0;
 
 		if (!atomic_compare_exchange_strong(&listeners[i].n_fds, &none, 1))
 			continue;
 		listeners[i].id = 0;
+		listeners[i].ring[0] = buffers_said(e, SO_RCVBUF);
+		listeners[i].ring[1] = buffers_said(e, SO_SNDBUF);
 		fdtab_set(fd, (struct fdent){.kind = FD_LISTENER, .index = i});
 		publish(fd, i);
 		return;
@@ -348,10 +355,23 @@ static void withdraw(struct conn *c)
 	conn_free(c);
 }
 
+/* The rings that the program should have, if the listener says nothing. */
+static void rings_ask(int fd, struct dir_request *request)
+{
+	struct fdent e = fdtab_get(fd);
+	uint32_t said[2] = {buffers_said(e, SO_SNDBUF), buffers_said(e, SO_RCVBUF)};
+
+	for (int i = 0; i < 2; i++) {
+		request->ring[i] = said[i] ? said[i] : buffers_default();
+		request->said |= said[i] ? 1u << i : 0;
+	}
+	request->size = shring_area_size(request->ring[0], request->ring[1]);
+}
+
 /* Return: the connection that is offered to the listener there, or NULL */
 static struct conn *offer(int fd, const struct sockaddr *sa, socklen_t sa_len)
 {
-	struct dir_request request = {.op = DIR_OFFER, .size = conn_ring_area()};
+	struct dir_request request = {.op = DIR_OFFER};
 	int fds[DIR_REPLY_FDS_MAX];
 	struct dir_reply reply;
 	union address dst = {0};
@@ -367,12 +387,14 @@ static struct conn *offer(int fd, const struct sockaddr *sa, socklen_t sa_len)
 	c = conn_new();
 	if (!c)
 		return NULL;
+	rings_ask(fd, &request);
 	if (dirclient_ask(&request, &fd, 1, &reply, fds)) {
 		conn_free(c);
 		return NULL;
 	}
 	c->offer_id = reply.id;
-	if (!conn_create_ring(c, &reply.memory, fds))
+	if (!conn_create_ring(
+		    c, reply.ring[0] ? reply.ring : request.ring, &reply.memory, fds))
 		return c;
 	withdraw(c);
 	return NULL;

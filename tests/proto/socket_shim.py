@@ -21,15 +21,16 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from lib.region import Region  # noqa: E402
 
 RUN, SERVER = sys.argv[1:3]
-PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "socket_peer.py")
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM, FILL = (os.path.join(HERE, f"socket_{name}.py") for name in ("peer", "fill"))
 TIMEOUT_S = 60  # for what is done in a moment; never reached
 MODES = ("block", "poll", "select", "epoll")
 
 
-def command(words, shimmed, inside):
+def command(words, shimmed, inside, program=PROGRAM):
     wrapper = [RUN, "--sockets", "--region", region.socket, "--"] if shimmed else []
     where = ["ip", "netns", "exec", net.PEER] if inside else []
-    return [*where, *wrapper, sys.executable, PROGRAM, *map(str, words)]
+    return [*where, *wrapper, sys.executable, program, *map(str, words)]
 
 
 def setUpModule():
@@ -109,6 +110,49 @@ class Echo(unittest.TestCase):
                          after["paired"] + after["cancelled"] + after["offers"])
 
 
+class Rings(unittest.TestCase):
+    """Ring sizes are what programs say with SO_SNDBUF and SO_RCVBUF; the larger counts."""
+
+    DEFAULT = 256 << 10
+
+    def start(self, *words):
+        program = subprocess.Popen(command(words, True, False, FILL), text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(program.stdout.close)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.stdin.close)
+        return program
+
+    def filled(self, client, server):
+        """Bytes that the client's and the server's ring held, for these buffers."""
+        serve = self.start("serve", "127.0.0.1", *server)
+        port = int(serve.stdout.readline())
+        call = self.start("call", "127.0.0.1", port, *client)
+        # The room of the byte that was read may be given back later.
+        return tuple(-(-int(p.stdout.readline()) // 2) * 2 for p in (call, serve))
+
+    def test_sizes(self):
+        big, small = 4 << 20, 64 << 10
+        for client, server, sizes in (
+                ((0, 0), (0, 0), (self.DEFAULT, self.DEFAULT)),
+                ((big, 0), (0, 0), (big, self.DEFAULT)),
+                ((0, small), (0, 0), (self.DEFAULT, small)),
+                ((0, 0), (0, big), (big, self.DEFAULT)),
+                ((0, 0), (small, small), (small, small)),
+                ((100_000, small), (500_000, small), (128 << 10, 512 << 10)),
+                ((1, 1 << 30), (0, 0), (small, big))):
+            with self.subTest(client=client, server=server):
+                self.assertEqual(self.filled(client, server), sizes)
+
+    def test_memory_comes_back(self):
+        serve = self.start("serve", "127.0.0.1", 0, 0)
+        call = self.start("call", "127.0.0.1", int(serve.stdout.readline()), 0, 0)
+        for program in serve, call:
+            program.stdout.readline()
+        for program in serve, call:
+            self.assertEqual(program.communicate(timeout=TIMEOUT_S)[0], "1 ring, then 0\n")
+
+
 class Hostile(unittest.TestCase):
     """Who says to the directory what is not so. docs/socket-shim.md, section 3."""
 
@@ -133,7 +177,7 @@ class Hostile(unittest.TestCase):
             size=0):
         """The answer's error, None if the server has closed."""
         message = struct.pack("IIQ", 2, op, number) + self.address(*src) + \
-            self.address(*dst) + struct.pack("Q", size)
+            self.address(*dst) + struct.pack("QIIII", size, 0, 0, 0, 0)
         socket.send_fds(self.sock, [message], fds)
         answer = self.sock.recv(100)
         return struct.unpack_from("i", answer)[0] if answer else None
@@ -145,7 +189,7 @@ class Hostile(unittest.TestCase):
         return s, s.getsockname()[1]
 
     def test_garbage(self):
-        for data in (b"x", bytes(64), bytes(65), os.urandom(64)):
+        for data in (b"x", bytes(80), bytes(81), os.urandom(80)):
             sock = self.open()
             sock.send(data)
             self.assertEqual(sock.recv(100), b"")
