@@ -121,7 +121,7 @@ void conn_close_fd(int fd, struct fdent e)
 {
 	struct conn *c = &conns[e.index];
 	struct conn_local *local = &conn_locals[e.index];
-	bool taken[2];
+	bool taken[2], is_last;
 
 	if (atomic_fetch_sub(&local->n_fds, 1) > 1) {
 		fdtab_set(fd, (struct fdent){.kind = FD_KERNEL});
@@ -129,16 +129,17 @@ void conn_close_fd(int fd, struct fdent e)
 		return;
 	}
 	conn_advance(c, fd);
-	if (conn_state(c) == CONN_OFFERED && atomic_load(&c->holders) == 1)
+	is_last = conn_is_last_holder(c);
+	if (conn_state(c) == CONN_OFFERED && is_last)
 		conn_revert(c, fd);
-	if (conn_state(c) == CONN_CONNECTING && atomic_load(&c->holders) == 1)
+	if (conn_state(c) == CONN_CONNECTING && is_last)
 		conn_cancel_offer(c);
 	conn_take_both(c, taken);
 	fdtab_set(fd, (struct fdent){.kind = FD_KERNEL});
 	/* If two processes do this at once none is the last, and the shadow's end tells
 	 * the peer, as for one that dies.
 	 */
-	if (atomic_load(&c->holders) == 1)
+	if (is_last)
 		ring_close(c);
 	conn_ring_unmap(c);
 	conn_give_both(c, taken);

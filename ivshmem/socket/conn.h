@@ -108,6 +108,9 @@ void conn_adopt_or_leave(uint32_t index);
 /** conn_hold_all() - one more, or less, has all connections of this process: a fork */
 void conn_hold_all(uint32_t add);
 
+/** conn_forked() - in the child: it has them now */
+void conn_forked(void);
+
 /** conn_leave_all() - the process ends; the kernel will close its descriptors */
 void conn_leave_all(void);
 

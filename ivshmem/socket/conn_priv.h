@@ -14,6 +14,8 @@
 
 /* conn_slot.c: this process is done with it */
 void conn_slot_release(struct conn *c);
+/* is it the only one? Those that were killed don't count */
+bool conn_is_last_holder(struct conn *c);
 /* it has this one now */
 void conn_slot_used(uint32_t index);
 

@@ -5,12 +5,14 @@
  */
 #include "conn_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "family.h"
 #include "real.h"
 
 struct conn *conns;
@@ -27,15 +29,32 @@ static void *table(size_t size, int flags)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static_assert(CONNS_MAX <= FAMILY_THINGS, "each has its bit");
+
+/* What is in the file. */
+struct arena {
+	struct conn conns[CONNS_MAX];
+	struct family family;
+};
+
+/* One process less has it. A race about lowest only makes a slot wait for longer. */
+static void slot_lost(uint32_t index)
+{
+	atomic_fetch_sub(&conns[index].holders, 1);
+	if (index < atomic_load(&lowest))
+		atomic_store(&lowest, index);
+}
+
 static int arena_map(int fd, void *at)
 {
-	size_t size = CONNS_MAX * sizeof(*conns);
-	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
+	size_t size = sizeof(struct arena);
+	struct arena *p = mmap(at, size, PROT_READ | PROT_WRITE,
 		MAP_SHARED | (at ? MAP_FIXED_NOREPLACE : 0), fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
-	conns = p;
+	conns = p->conns;
+	family_open(&p->family, fd, slot_lost);
 	arena_fd = fd;
 	return 0;
 }
@@ -45,7 +64,7 @@ static int arena_make(void)
 {
 	int fd = memfd_create("vrdma-conns", MFD_CLOEXEC);
 
-	if (fd < 0 || ftruncate(fd, CONNS_MAX * sizeof(*conns)))
+	if (fd < 0 || ftruncate(fd, sizeof(struct arena)))
 		return -ENOMEM;
 	fd = fdtab_protect(fd);
 	return fd < 0 ? -ENOMEM : arena_map(fd, NULL);
@@ -75,14 +94,10 @@ void conn_slot_used(uint32_t index)
 	conn_top = MAX(conn_top, index + 1);
 }
 
-struct conn *conn_new(void)
+static struct conn *slot_take(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	uint32_t none;
 
-	pthread_once(&once, tables_make);
-	if (!conns)
-		return NULL;
 	for (uint32_t i = atomic_load(&lowest); i < CONNS_MAX; i++) {
 		struct conn *c = &conns[i];
 
@@ -92,18 +107,40 @@ struct conn *conn_new(void)
 			atomic_store(&lowest, i + 1);
 			conn_slot_used(i);
 			slot_clear(c);
+			family_take(i);
 			return c;
 		}
 	}
 	return NULL;
 }
 
-/* A race about lowest only makes a slot wait for longer. */
+struct conn *conn_new(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct conn *c;
+
+	pthread_once(&once, tables_make);
+	if (!conns)
+		return NULL;
+	c = slot_take();
+	if (unlikely(!c)) {
+		family_bury_all();
+		c = slot_take();
+	}
+	return c;
+}
+
 void conn_slot_release(struct conn *c)
 {
-	atomic_fetch_sub(&c->holders, 1);
-	if (conn_index(c) < atomic_load(&lowest))
-		atomic_store(&lowest, conn_index(c));
+	family_give(conn_index(c));
+	slot_lost(conn_index(c));
+}
+
+bool conn_is_last_holder(struct conn *c)
+{
+	if (atomic_load(&c->holders) > 1)
+		family_bury(conn_index(c));
+	return atomic_load(&c->holders) == 1;
 }
 
 void conn_free(struct conn *c)
@@ -120,6 +157,16 @@ void conn_leave_all(void)
 		fdtab_set(atomic_load(&conn_locals[i].fd),
 			(struct fdent){.kind = FD_KERNEL});
 		conn_slot_release(&conns[i]);
+	}
+	family_leave();
+}
+
+void conn_forked(void)
+{
+	family_forked();
+	for (uint32_t i = 0; i < conn_top; i++) {
+		if (atomic_load(&conn_locals[i].n_fds))
+			family_take(i);
 	}
 }
 

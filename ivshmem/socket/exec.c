@@ -16,6 +16,7 @@
 
 #include "conn.h"
 #include "exec.h"
+#include "family.h"
 #include "real.h"
 
 #define FILE_NAME "vrdma-exec"
@@ -27,6 +28,7 @@ struct head {
 	void *arena;
 	uint32_t n_held; /* indices of connections that the process had */
 	uint32_t n_fds;
+	int32_t number; /* in the family */
 };
 
 struct inherited {
@@ -86,7 +88,10 @@ static uint32_t each_inherited(int file, bool keep)
 /* Return: the number of the file, or -1: nothing is to be left */
 static int leave(void)
 {
-	struct head head = {.magic = MAGIC, .arena_fd = conn_arena_fd(), .arena = conns};
+	struct head head = {.magic = MAGIC,
+		.arena_fd = conn_arena_fd(),
+		.arena = conns,
+		.number = family_number()};
 	int to = highest(), file;
 
 	if (!conns || to < 0 || real.fcntl64(to, F_GETFD) >= 0)
@@ -236,6 +241,7 @@ static void adopt(int file)
 		head.n_held > CONNS_MAX || conn_adopt_arena(head.arena_fd, head.arena))
 		return;
 	keep_open(head.arena_fd, false);
+	family_adopt(head.number);
 	held = calloc(head.n_held, sizeof(*held));
 	if (!held || !get(file, held, head.n_held * sizeof(*held)))
 		goto out;

@@ -30,6 +30,7 @@ static void fork_child(void)
 	dirclient_fork_lock(false);
 	dirclient_forked();
 	setup_forked();
+	conn_forked();
 }
 
 EXPORT pid_t fork(void)
