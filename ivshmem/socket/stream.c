@@ -52,8 +52,8 @@ static bool is_nonblocking(const struct conn *c, int flags)
 
 /* -- receiving */
 
-/* Nothing to read: why? */
-static int nothing(struct conn *c, int fd)
+/* Nothing to read: why? @sleeps: if so, it will learn of the shadow's end by that */
+static int nothing(struct conn *c, int fd, bool sleeps)
 {
 	if (atomic_load(&c->read_shut))
 		return 0;
@@ -63,7 +63,7 @@ static int nothing(struct conn *c, int fd)
 			return -EINTR;
 		return 0;
 	}
-	if (++c->n_empty % LOOKS_PER_SHADOW == 0)
+	if (!sleeps && ++c->n_empty % LOOKS_PER_SHADOW == 0)
 		conn_look_at_shadow(c, fd);
 	return -EAGAIN;
 }
@@ -151,7 +151,7 @@ static ssize_t recv_once(struct conn *c, int fd, struct cursor *to, int flags)
 		else
 			n = flags & MSG_PEEK ? copy_peeked(c, to) : recv_some(c, to);
 		if (n == -EAGAIN)
-			n = nothing(c, fd);
+			n = nothing(c, fd, !is_nonblocking(c, flags));
 	} while (n == -EINTR);
 	if (unlikely(n <= 0 && n != -EAGAIN)) {
 		if (n)
@@ -173,6 +173,14 @@ static size_t total(const struct iovec *iov, size_t n_iov)
 	return sum;
 }
 
+/* Return: does the call have to wait for more? */
+static bool recv_next(
+	struct conn *c, int fd, struct cursor *to, size_t want, int flags, ssize_t *n)
+{
+	*n = recv_once(c, fd, to, flags);
+	return to->done < want && (*n > 0 || *n == -EAGAIN) && !is_nonblocking(c, flags);
+}
+
 ssize_t stream_recv(
 	int fd, struct fdent e, const struct iovec *iov, size_t n_iov, int flags)
 {
@@ -180,7 +188,7 @@ ssize_t stream_recv(
 	size_t want = flags & MSG_WAITALL ? total(iov, n_iov) : 1;
 	uint64_t until = 0;
 	struct conn *c;
-	bool forsaken;
+	bool forsaken, waits;
 	ssize_t n;
 	int rc;
 
@@ -194,9 +202,11 @@ ssize_t stream_recv(
 			return to.done && rc == CONN_USE_KERNEL ? (ssize_t)to.done : rc;
 		if (flags & MSG_PEEK)
 			to = (struct cursor){.iov = iov, .n = n_iov};
-		n = recv_once(c, fd, &to, flags);
-		if (to.done >= want || (n <= 0 && n != -EAGAIN) ||
-			(is_nonblocking(c, flags))) {
+		/* Whoever finds something by spinning goes on under the same lock. */
+		waits = recv_next(c, fd, &to, want, flags, &n);
+		while (waits && !(flags & MSG_PEEK) && conn_spin(c, SHRING_READ))
+			waits = recv_next(c, fd, &to, want, flags, &n);
+		if (!waits) {
 			forsaken = n == -EAGAIN && conn_is_forsaken(c, fd);
 			conn_unlock(c, SHRING_READ);
 			if (unlikely(forsaken) && !conn_revert(c, fd))
@@ -205,7 +215,7 @@ ssize_t stream_recv(
 		}
 		if (first)
 			until = deadline(c, SHRING_READ);
-		rc = conn_wait(c, fd, e, SHRING_READ, until);
+		rc = conn_sleep(c, fd, e, SHRING_READ, until);
 		if (rc)
 			return to.done ? (ssize_t)to.done : rc;
 	}
@@ -277,6 +287,17 @@ static ssize_t send_once(struct conn *c, int fd, struct cursor *from, int flags)
 	return broken_pipe(c, flags);
 }
 
+/* Return: does the call have to wait? */
+static bool send_next(
+	struct conn *c, int fd, struct cursor *from, size_t want, int flags, ssize_t *n)
+{
+	*n = send_once(c, fd, from, flags);
+	if (*n >= 0 && (size_t)*n > from->done)
+		from->done = (size_t)*n;
+	return from->done < want && (*n >= 0 || *n == -EAGAIN) &&
+	       !is_nonblocking(c, flags);
+}
+
 ssize_t stream_send(
 	int fd, struct fdent e, const struct iovec *iov, size_t n_iov, int flags)
 {
@@ -284,6 +305,7 @@ ssize_t stream_send(
 	size_t want = total(iov, n_iov);
 	uint64_t until = 0;
 	struct conn *c;
+	bool waits;
 	ssize_t n;
 	int rc;
 
@@ -296,11 +318,10 @@ ssize_t stream_send(
 								  : rc;
 		if (unlikely(conn_state(c) != CONN_RING))
 			conn_advance(c, fd);
-		n = send_once(c, fd, &from, flags);
-		if (n >= 0 && (size_t)n > from.done)
-			from.done = (size_t)n;
-		if (from.done >= want || (n < 0 && n != -EAGAIN) ||
-			is_nonblocking(c, flags)) {
+		waits = send_next(c, fd, &from, want, flags, &n);
+		while (waits && conn_spin(c, SHRING_WRITE))
+			waits = send_next(c, fd, &from, want, flags, &n);
+		if (!waits) {
 			if (from.done < want && ++c->n_full % LOOKS_PER_SHADOW == 0)
 				conn_look_at_shadow(c, fd);
 			conn_unlock(c, SHRING_WRITE);
@@ -308,7 +329,7 @@ ssize_t stream_send(
 		}
 		if (first)
 			until = deadline(c, SHRING_WRITE);
-		rc = conn_wait(c, fd, e, SHRING_WRITE, until);
+		rc = conn_sleep(c, fd, e, SHRING_WRITE, until);
 		if (rc)
 			return from.done ? (ssize_t)from.done : rc;
 	}

@@ -196,7 +196,7 @@ static int sleep_on_shadow(struct conn *c, int fd, uint64_t until_ns)
 		       : 0;
 }
 
-static bool spin(struct conn *c, enum shring_dir dir)
+bool conn_spin(struct conn *c, enum shring_dir dir)
 {
 	uint64_t start = now_ns(), end = start + c->spin_ns[dir];
 
@@ -229,15 +229,15 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 }
 
 /* Locked at the beginning, unlocked at the end. */
-static int wait_asleep(
+static int doze(
 	struct conn *c, int fd, struct fdent e, enum shring_dir dir, uint64_t deadline_ns)
 {
-	enum doze doze = doze_begin(c, fd, dir);
+	enum doze found = doze_begin(c, fd, dir);
 	uint64_t until = earlier(deadline_ns, conn_limit(c));
 	int rc = 0;
 
 	conn_unlock(c, dir);
-	switch (doze) {
+	switch (found) {
 	case DOZE_SLEEP:
 		rc = sleep_on_shadow(c, fd, until);
 		doze_end(c, fd, e, dir);
@@ -256,17 +256,12 @@ static int wait_asleep(
 	return rc;
 }
 
-int conn_wait(
+int conn_sleep(
 	struct conn *c, int fd, struct fdent e, enum shring_dir dir, uint64_t deadline_ns)
 {
 	uint64_t start = now_ns();
-	int rc;
+	int rc = doze(c, fd, e, dir, deadline_ns);
 
-	if (spin(c, dir)) {
-		conn_unlock(c, dir);
-		return 0;
-	}
-	rc = wait_asleep(c, fd, e, dir, deadline_ns);
 	c->spin_ns[dir] = wait_spin_next(c->spin_ns[dir], now_ns() - start);
 	return rc;
 }

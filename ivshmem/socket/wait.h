@@ -42,11 +42,16 @@ void doze_end(struct conn *c, int fd, struct fdent e, enum shring_dir dir);
  */
 uint64_t conn_limit(const struct conn *c);
 
-/** conn_wait() - until a call for @dir may not block; locked for it, unlocked on return
+/** conn_spin() - look for some time; locked for @dir
+ * Return: would a call not block?
+ */
+bool conn_spin(struct conn *c, enum shring_dir dir);
+
+/** conn_sleep() - until a call for @dir may not block; locked for it, unlocked on return
  * @deadline_ns: 0: for ever
  * Return: 0, -EAGAIN: the deadline, -EINTR
  */
-int conn_wait(struct conn *c, int fd, struct fdent e, enum shring_dir dir,
+int conn_sleep(struct conn *c, int fd, struct fdent e, enum shring_dir dir,
 	uint64_t deadline_ns);
 
 #endif
