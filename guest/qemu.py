@@ -165,7 +165,7 @@ def command_line(args, machine, kernel, fds):
         "-name", f"guest={_escape(args.name)}",
         "-object", memory,
         "-machine", f"q35,accel={accel},memory-backend=memory",
-        "-cpu", "host" if accel == "kvm" else "max",
+        "-cpu", "host" if accel == "kvm" else "max,-erms,-fsrm",
         "-smp", str(args.cpus), "-m", str(args.memory),
         "-kernel", kernel, "-initrd", f"/proc/self/fd/{fds['initramfs']}",
         "-append", "console=ttyS0 panic=-1 oops=panic",

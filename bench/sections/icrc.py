@@ -7,7 +7,7 @@ from functools import partial
 from lib.common import call, tool
 from lib.sections import Section, Target
 
-WAYS = ("memcpy", "fused", "memcpy+crc", "pclmul", "table")
+WAYS = ("memcpy", "fused", "memcpy+crc", "pclmul", "words")
 
 
 def copy(way, bench):

@@ -7,6 +7,12 @@
 
 #include "crc.h"
 
+/* crc_words.c */
+/* To be called once, before all else. */
+void crc_words_init(void);
+uint32_t crc_words_add(uint32_t crc, const void *src, size_t size);
+uint32_t crc_words_copy(
+	uint32_t crc, void *dst, const void *src, size_t size, const void *next);
 /* Bytes by table, eight at a time. Here the state is the raw register, not complemented.
  */
 uint32_t crc_table_raw(uint32_t state, const uint8_t *p, size_t size);
