@@ -318,49 +318,9 @@ struct ibv_comp_channel *vrdma_create_comp_channel(struct ibv_context *ctx)
 	return comp_channel_create(ctx);
 }
 
-/* Counters: the links', the device's own, the engine's. */
-
-struct counter_list {
-	struct vrdma_counter *counters;
-	int n, max;
-};
-
-static void counter_add(struct counter_list *list, const char *name, uint64_t value)
-{
-	if (list->n < list->max)
-		list->counters[list->n] = (struct vrdma_counter){name, value};
-	list->n++;
-}
-
-/* Nobody may send or receive meanwhile. */
-static void counters_read(const struct device *dev, struct counter_list *list)
-{
-	const struct engine_stats *engine = engine_stats(dev->engine);
-	struct link_stats link = link_set_stats(dev->links);
-
-#define X(counter) counter_add(list, "link_" #counter, link.counter);
-	LINK_COUNTERS(X)
-#undef X
-	counter_add(list, "events_lost", dev->events_lost);
-	counter_add(list, "gid_changes", dev->gids.n_changes);
-	counter_add(list, "gids_left_out", dev->gids.n_omissions);
-#define X(counter) counter_add(list, #counter, engine->counter);
-	ENGINE_COUNTERS(X)
-#undef X
-}
-
 int vrdma_query_counters(struct ibv_context *ctx, struct vrdma_counter *counters, int max)
 {
-	struct counter_list list = {.counters = counters, .max = max};
-	struct device *dev;
-
 	if (verbs_get_device(ctx->device)->ops != &provider_ops)
 		return -EINVAL;
-	dev = to_device(ctx);
-	pthread_mutex_lock(&dev->rx_lock);
-	engine_lock(dev);
-	counters_read(dev, &list);
-	engine_unlock(dev);
-	pthread_mutex_unlock(&dev->rx_lock);
-	return list.n;
+	return counters_read(to_device(ctx), counters, max);
 }

@@ -142,6 +142,7 @@ err_free:
 static void device_destroy(struct device *dev)
 {
 	progress_stop(dev);
+	counters_log(dev);
 	port_unwatch(dev);
 	engine_destroy(dev->engine);
 	gids_close(dev);

@@ -192,6 +192,13 @@ static inline void *device_fail(int rc)
 /* device.c */
 extern const struct verbs_device_ops provider_ops;
 
+/* counters.c */
+struct vrdma_counter;
+/* As vrdma_query_counters(). */
+int counters_read(struct device *dev, struct vrdma_counter *counters, int max);
+/* All that are not 0, on level debug. */
+void counters_log(struct device *dev);
+
 /* lid.c, under lock */
 uint16_t lid_of_gids(const struct gids *gids); /* 0: none */
 /* @attr, with a GRH made from its LID if it has none */
