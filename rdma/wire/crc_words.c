@@ -72,13 +72,14 @@ struct pending {
 	uint64_t w0, w1, w2, w3, w4;
 };
 
-/* Take a word out of the message. It is read once; @dst, if there is one, gets a copy. */
-INLINE struct pending word_take(struct pending a, uint8_t *dst, const uint8_t *src)
+/* Take a word out of the message. It is read once. @copies: store it at @dst as well */
+INLINE struct pending word_take(
+	struct pending a, bool copies, uint8_t *dst, const uint8_t *src)
 {
 	uint64_t w;
 
 	memcpy(&w, src, WORD);
-	if (dst)
+	if (copies)
 		memcpy(dst, &w, WORD);
 	w = le64toh(w) ^ a.w0;
 	return (struct pending){
@@ -105,29 +106,33 @@ static uint32_t rest(struct pending a, const uint8_t *p, size_t size)
 }
 
 /* @size is at least WORDS_MIN, so that something is left when the loop ends. */
-INLINE uint32_t body(uint32_t state, uint8_t *dst, const uint8_t *src, size_t size)
+INLINE uint32_t body(
+	uint32_t state, bool copies, uint8_t *dst, const uint8_t *src, size_t size)
 {
 	struct pending a = {.w0 = state};
 
-	/* Five at a time, so that no register has to be moved. */
-	while (size >= 2 * PENDING * WORD) {
-		for (unsigned int i = 0; i < PENDING; i++)
-			a = word_take(a, dst ? dst + i * WORD : NULL, src + i * WORD);
+	/* Five at a time, so that each has its own register throughout. */
+	for (; size >= 2 * PENDING * WORD; size -= PENDING * WORD) {
+		a = word_take(a, copies, dst, src);
+		a = word_take(a, copies, dst + WORD, src + WORD);
+		a = word_take(a, copies, dst + 2 * WORD, src + 2 * WORD);
+		a = word_take(a, copies, dst + 3 * WORD, src + 3 * WORD);
+		a = word_take(a, copies, dst + 4 * WORD, src + 4 * WORD);
 		src += PENDING * WORD;
-		dst = dst ? dst + PENDING * WORD : NULL;
-		size -= PENDING * WORD;
+		dst += copies ? PENDING * WORD : 0;
 	}
-	if (!dst)
-		return rest(a, src, size);
-	memcpy(dst, src, size);
-	return rest(a, dst, size);
+	if (copies)
+		memcpy(dst, src, size);
+	return rest(a, copies ? dst : src, size);
 }
 
 uint32_t crc_words_add(uint32_t crc, const void *src, size_t size)
 {
+	uint8_t none;
+
 	if (size < WORDS_MIN)
 		return ~crc_table_raw(~crc, src, size);
-	return ~body(~crc, NULL, src, size);
+	return ~body(~crc, false, &none, src, size);
 }
 
 uint32_t crc_words_copy(
@@ -135,7 +140,7 @@ uint32_t crc_words_copy(
 {
 	(void)next;
 	if (size >= WORDS_MIN)
-		return ~body(~crc, dst, src, size);
+		return ~body(~crc, true, dst, src, size);
 	memcpy(dst, src, size);
 	return ~crc_table_raw(~crc, dst, size);
 }
