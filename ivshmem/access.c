@@ -2,6 +2,8 @@
 #include "ivshmem/access.h"
 
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,6 +23,42 @@ int access_add_gid(struct access_list *list, gid_t gid)
 		return -ENOSPC;
 	list->gids[list->n_gids++] = gid;
 	return 0;
+}
+
+/* (uid_t)-1 means "none" to the kernel, and so may not be a user. */
+static bool is_id(const char *text, uint32_t *id)
+{
+	unsigned long long v;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	*id = (uint32_t)v;
+	return !errno && !*end && v < UINT32_MAX;
+}
+
+int access_add_user(struct access_list *list, const char *text)
+{
+	const struct passwd *user;
+	uint32_t id;
+
+	if (is_id(text, &id))
+		return access_add_uid(list, id);
+	user = getpwnam(text);
+	return user ? access_add_uid(list, user->pw_uid) : -EINVAL;
+}
+
+int access_add_group(struct access_list *list, const char *text)
+{
+	const struct group *group;
+	uint32_t id;
+
+	if (is_id(text, &id))
+		return access_add_gid(list, id);
+	group = getgrnam(text);
+	return group ? access_add_gid(list, group->gr_gid) : -EINVAL;
 }
 
 /* Source: Linux net/core/sock.c, SO_PEERGROUPS: too short a buffer gives ERANGE and the

@@ -32,6 +32,12 @@ struct access_peer {
 int access_add_uid(struct access_list *list, uid_t uid); /* 0 or -ENOSPC */
 int access_add_gid(struct access_list *list, gid_t gid);
 
+/** access_add_user(), access_add_group() - by name or number
+ * Return: 0, -ENOSPC, -EINVAL if there is none
+ */
+int access_add_user(struct access_list *list, const char *text);
+int access_add_group(struct access_list *list, const char *text);
+
 /** access_peer_get() - ask the kernel about the other end of @sock
  * Return: 0 or a negative errno; then there is nothing to free
  */

@@ -5,20 +5,20 @@
  */
 #include "ivshmem/config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
-#include <grp.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
+#include "ivshmem/sockaddr.h"
 #include "lib/util.h"
 
 #define FILE_MAX  (1u << 20) /* bytes of a configuration file */
-#define VALUE_MAX 256	     /* bytes of a value, with its NUL */
+#define VALUE_MAX 1024	     /* bytes of a value, with its NUL */
 #define STALL_MAX 86400
 #define RATE_MAX  1000000
 
@@ -120,33 +120,34 @@ static int read_huge(const char *text, enum memory_huge *value)
 	return -EINVAL;
 }
 
-/* (uid_t)-1 means "none" to the kernel, and so may not be a user. */
-static int read_uid(const char *text, struct access_list *list)
+static int read_address(const char *text, struct dir_addr *addr)
 {
-	const struct passwd *user;
-	uint32_t id;
+	struct in_addr in;
 
-	if (read_u32(text, &id)) {
-		user = getpwnam(text);
-		if (!user)
-			return -EINVAL;
-		id = user->pw_uid;
-	}
-	return id == UINT32_MAX ? -EINVAL : access_add_uid(list, id);
+	memset(addr, 0, sizeof(*addr));
+	if (inet_pton(AF_INET, text, &in) == 1)
+		dir_addr_set4(addr, &in);
+	else if (inet_pton(AF_INET6, text, addr->ip) != 1)
+		return -EINVAL;
+	return dir_addr_is_any(addr) || dir_addr_is_loopback(addr) ? -EINVAL : 0;
 }
 
-static int read_gid(const char *text, struct access_list *list)
+/* NAME@ADDRESS+ADDRESS... */
+static int read_guest(const char *text, struct guest_config *guest)
 {
-	const struct group *group;
-	uint32_t id;
+	char copy[VALUE_MAX], *rest = copy, *word;
+	int rc;
 
-	if (read_u32(text, &id)) {
-		group = getgrnam(text);
-		if (!group)
+	memset(guest, 0, sizeof(*guest));
+	if (read_text(text, copy, sizeof(copy)))
+		return -EINVAL;
+	rc = read_text(strsep(&rest, "@"), guest->name, sizeof(guest->name));
+	while (!rc && (word = strsep(&rest, "+"))) {
+		if (guest->n_addrs == UPLINKS_ADDRS_MAX)
 			return -EINVAL;
-		id = group->gr_gid;
+		rc = read_address(word, &guest->addrs[guest->n_addrs++]);
 	}
-	return id == UINT32_MAX ? -EINVAL : access_add_gid(list, id);
+	return rc || !guest->n_addrs ? -EINVAL : 0;
 }
 
 /* -- keys */
@@ -198,12 +199,19 @@ static int set_huge(struct region_config *r, const char *text)
 
 static int set_uid(struct region_config *r, const char *text)
 {
-	return read_uid(text, &r->access);
+	return access_add_user(&r->access, text);
 }
 
 static int set_gid(struct region_config *r, const char *text)
 {
-	return read_gid(text, &r->access);
+	return access_add_group(&r->access, text);
+}
+
+static int set_guest(struct region_config *r, const char *text)
+{
+	if (r->n_guests == UPLINKS_GUESTS_MAX)
+		return -ENOSPC;
+	return read_guest(text, &r->guests[r->n_guests++]);
 }
 
 static const struct {
@@ -222,6 +230,7 @@ static const struct {
 	{"hugepages", set_huge, false},
 	{"uid", set_uid, true},
 	{"gid", set_gid, true},
+	{"guest", set_guest, true},
 };
 
 /* @seen: a bit for each key of region_keys that was there */

@@ -11,6 +11,7 @@
 #define IVSHMEM_DIRECTORY_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "ivshmem/access.h"
 
@@ -54,5 +55,8 @@ void directory_close(struct directory *d);
 int directory_fd(const struct directory *d);
 void directory_run_once(struct directory *d);
 const struct directory_stats *directory_stats(const struct directory *d);
+
+/** directory_status() - " processes=..." and so on, on the line that @to is in */
+void directory_status(const struct directory *d, FILE *to);
 
 #endif

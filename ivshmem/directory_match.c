@@ -32,7 +32,7 @@ static int local_addr(struct dir_addr *out, int sock)
 	return dir_addr_from(out, (struct sockaddr *)&sa, len) ? 0 : -EINVAL;
 }
 
-static int remote_addr(struct dir_addr *out, int sock)
+int peer_addr(struct dir_addr *out, int sock)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
@@ -67,9 +67,11 @@ static bool has_ip(const struct published *p, const struct dir_addr *addr)
 	return dir_addr_same_ip(&p->at.local, addr);
 }
 
-/* Has another namespace published the address before? */
+/* Is the address a guest's, or has another namespace published it before? */
 static bool is_foreign(const struct directory *d, const struct proof *proof)
 {
+	if (d->elsewhere && d->elsewhere->owns(d->elsewhere->arg, &proof->local))
+		return true;
 	for (const struct dir_client *c = d->clients; c; c = c->next) {
 		for (const struct published *p = c->published; p; p = p->next) {
 			if (p->at.netns != proof->netns && has_ip(p, &proof->local))
@@ -171,12 +173,11 @@ uint64_t rings_agree(
 	return size;
 }
 
-/* The client's end must be a connection to where the offer said. */
-static bool is_connected(const struct offer *o)
+bool offer_is_connected(const struct offer *o)
 {
 	struct dir_addr local, remote;
 
-	return !local_addr(&local, o->sock) && !remote_addr(&remote, o->sock) &&
+	return !local_addr(&local, o->sock) && !peer_addr(&remote, o->sock) &&
 	       dir_addr_same(&local, &o->src) && dir_addr_same(&remote, &o->dst);
 }
 
@@ -185,13 +186,13 @@ struct offer **offer_find(struct directory *d, int accepted, struct dir_client *
 	struct dir_addr remote;
 	struct proof proof;
 
-	if (proof_get(&proof, accepted) || remote_addr(&remote, accepted))
+	if (proof_get(&proof, accepted) || peer_addr(&remote, accepted))
 		return NULL;
 	for (struct dir_client *c = d->clients; c; c = c->next) {
 		for (struct offer **o = &c->offers; *o; o = &(*o)->next) {
-			if (!dir_addr_same(&(*o)->src, &remote) ||
+			if ((*o)->elsewhere || !dir_addr_same(&(*o)->src, &remote) ||
 				!dir_addr_same(&(*o)->dst, &proof.local) ||
-				(*o)->dst_netns != proof.netns || !is_connected(*o))
+				(*o)->dst_netns != proof.netns || !offer_is_connected(*o))
 				continue;
 			*owner = c;
 			return o;

@@ -9,36 +9,10 @@
 #include <stdbool.h>
 
 #include "ivshmem/directory.h"
+#include "ivshmem/directory_elsewhere.h"
 #include "ivshmem/dirproto.h"
 #include "ivshmem/listener.h"
-
-/* A socket that a client passed, as the kernel describes it. */
-struct proof {
-	struct dir_addr local;
-	uint64_t netns;
-};
-
-/* A listening socket of a client. */
-struct published {
-	struct published *next;
-	uint64_t id;
-	struct proof at;
-	bool v6only;
-	uint32_t ring[2]; /* wishes, as in struct dir_request */
-	uint32_t n_ips;	  /* wildcard: the addresses that it stands for */
-	struct dir_addr ips[];
-};
-
-/* A connection that a client is about to make. */
-struct offer {
-	struct offer *next;
-	uint64_t id;
-	struct dir_addr src, dst;
-	uint64_t dst_netns; /* of the listener */
-	int sock;
-	struct dir_memory memory;
-	int memory_fd;
-};
+#include "lib/fdmsg.h"
 
 struct dir_client {
 	struct dir_client *next;
@@ -46,6 +20,8 @@ struct dir_client {
 	int sock;
 	bool ended;
 	bool greeted;
+	uint32_t asked; /* enum dir_op that is asked elsewhere; 0: none */
+	uint64_t asked_id;
 	uint32_t n_published, n_offers;
 	struct published *published;
 	struct offer *offers;
@@ -54,6 +30,7 @@ struct dir_client {
 struct directory {
 	struct listener listener;
 	const struct access_list *access;
+	const struct directory_elsewhere *elsewhere; /* or NULL */
 	uint32_t max_clients;
 	int epoll;
 	uint64_t next_id;
@@ -69,19 +46,38 @@ int proof_get(struct proof *out, int sock);
  */
 int published_new(struct published **out, struct directory *d, const int *fds, int n);
 
-/** directory_find() - who listens at @dst, for one who calls from @netns; NULL: nobody */
-const struct published *directory_find(
-	const struct directory *d, const struct dir_addr *dst, uint64_t netns);
-
 /** rings_agree() - the sizes of the rings between who asks and whom it calls
  * Return: bytes that the channel needs then
  */
 uint64_t rings_agree(
 	const struct dir_request *r, const struct published *to, uint32_t ring[2]);
 
+/** offer_is_connected() - is the client's end a connection to where the offer said? */
+bool offer_is_connected(const struct offer *o);
+
+/** peer_addr() - to where a socket is connected; 0 or a negative errno */
+int peer_addr(struct dir_addr *out, int sock);
+
 /** offer_find() - the offer for the connection that @accepted is the other end of
  * Return: where it is linked, with its owner in @owner, or NULL
  */
 struct offer **offer_find(struct directory *d, int accepted, struct dir_client **owner);
+
+/* directory_ask.c: a request as it came */
+struct message {
+	struct dir_request request;
+	int n_fds;
+	int fds[FDMSG_MAX];
+};
+
+/** request_handle() - answer it, or have it answered later; takes descriptors out of it
+ */
+void request_handle(struct dir_client *c, struct message *m);
+
+/** requests_forget() - the client has ended, and with it what it published and offers */
+void requests_forget(struct dir_client *c);
+
+/** client_garbage() - the client does what none does: it ends */
+void client_garbage(struct dir_client *c);
 
 #endif

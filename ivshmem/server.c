@@ -21,6 +21,7 @@
 
 #include "ivshmem/dirproto.h"
 #include "ivshmem/proto.h"
+#include "ivshmem/sockaddr.h"
 
 #define TICK_NS	       (200 * NSEC_PER_MSEC)
 #define EVENTS_PER_RUN 64
@@ -69,6 +70,40 @@ static bool is_path(const char *s)
 	return true;
 }
 
+static bool shares_address(const struct guest_config *a, const struct guest_config *b)
+{
+	for (uint32_t i = 0; i < a->n_addrs; i++) {
+		for (uint32_t k = 0; k < b->n_addrs; k++) {
+			if (dir_addr_same_ip(&a->addrs[i], &b->addrs[k]))
+				return true;
+		}
+	}
+	return false;
+}
+
+static const char *guests_check(const struct region_config *config)
+{
+	if (config->n_guests && !config->n_processes)
+		return "a region with guests needs sockets";
+	for (uint32_t i = 0; i < config->n_guests; i++) {
+		const struct guest_config *g = &config->guests[i];
+
+		if (!is_name(g->name) || !g->n_addrs)
+			return "a guest needs a name and an address";
+		if (strlen(config->socket) + 1 + strlen(g->name) +
+				strlen(UPLINKS_SUFFIX) >=
+			LISTENER_PATH_SIZE)
+			return "the path of the socket is too long for guests";
+		for (uint32_t k = 0; k < i; k++) {
+			if (!strcmp(g->name, config->guests[k].name))
+				return "two guests have one name";
+			if (shares_address(g, &config->guests[k]))
+				return "two guests have one address";
+		}
+	}
+	return NULL;
+}
+
 const char *region_config_check(const struct region_config *config)
 {
 	if (!is_name(config->name))
@@ -91,7 +126,7 @@ const char *region_config_check(const struct region_config *config)
 	if (config->n_processes &&
 		strlen(config->socket) + strlen(DIR_SUFFIX) >= LISTENER_PATH_SIZE)
 		return "the path of the socket is too long for sockets";
-	return NULL;
+	return guests_check(config);
 }
 
 /* -- clients come and go */
@@ -369,6 +404,10 @@ int server_run_once(struct server *s)
 			directory_run_once(
 				((struct directory_source *)event.data.ptr)->directory);
 			break;
+		case SOURCE_UPLINKS:
+			uplinks_run_once(
+				((struct guests_source *)event.data.ptr)->uplinks);
+			break;
 		}
 	}
 	return 0;
@@ -450,6 +489,7 @@ static uint64_t fds_needed(const struct region_config *config)
 
 	if (config->n_processes)
 		n += FDS_OF_REGION + (uint64_t)config->n_processes * FDS_OF_PROCESS;
+	n += uplinks_fds_needed(config->n_guests, config->size);
 	return n;
 }
 
@@ -525,12 +565,43 @@ static int region_directory_open(struct region *r)
 	if (rc)
 		return rc;
 	r->sockets.kind = SOURCE_DIRECTORY;
-	if (!epoll_ctl(r->server->epoll, EPOLL_CTL_ADD,
-		    directory_fd(r->sockets.directory), &event))
+	if (epoll_ctl(r->server->epoll, EPOLL_CTL_ADD, directory_fd(r->sockets.directory),
+		    &event))
+		return -errno;
+	return 0;
+}
+
+/* The uplinks of its guests, if it has any. */
+static int region_guests_open(struct region *r)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &r->guests};
+	const struct uplinks_config config = {
+		.region = r->config.name,
+		.socket = r->config.socket,
+		.access = &r->config.access,
+		.memory_fd = r->memory_fd,
+		.size = r->config.size,
+		.n_guests = r->config.n_guests,
+		.guests = r->config.guests,
+	};
+	int rc;
+
+	if (!r->config.n_guests)
 		return 0;
-	rc = -errno;
+	rc = uplinks_open(&r->guests.uplinks, &config, r->sockets.directory);
+	if (rc)
+		return rc;
+	r->guests.kind = SOURCE_UPLINKS;
+	if (epoll_ctl(r->server->epoll, EPOLL_CTL_ADD, uplinks_fd(r->guests.uplinks),
+		    &event))
+		return -errno;
+	return 0;
+}
+
+static void region_sockets_close(struct region *r)
+{
 	directory_close(r->sockets.directory);
-	return rc;
+	uplinks_close(r->guests.uplinks);
 }
 
 int server_region_add(struct server *s, const struct region_config *config)
@@ -554,12 +625,16 @@ int server_region_add(struct server *s, const struct region_config *config)
 		goto fail_epoll;
 	}
 	rc = region_directory_open(r);
+	if (!rc)
+		rc = region_guests_open(r);
 	if (rc)
-		goto fail_epoll;
+		goto fail_sockets;
 	s->regions[s->n_regions++] = r;
 	s->memory += config->size;
 	return 0;
 
+fail_sockets:
+	region_sockets_close(r);
 fail_epoll:
 	listener_close(&r->listener);
 fail_listener:
@@ -577,7 +652,7 @@ int server_region_remove(struct server *s, const char *name)
 	*found = s->regions[--s->n_regions];
 	s->memory -= r->config.size;
 	listener_close(&r->listener);
-	directory_close(r->sockets.directory);
+	region_sockets_close(r);
 	for (uint32_t i = 0; i < r->config.max_peers; i++) {
 		if (r->peers[i])
 			peer_destroy(r->peers[i]);

@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 #include "ivshmem/access.h"
+#include "ivshmem/guest/uplinks.h"
 #include "ivshmem/listener.h"
 #include "ivshmem/memory.h"
 
@@ -52,6 +53,8 @@ struct region_config {
 	uint32_t n_processes;	/* that may use the socket shim; 0: no directory */
 	enum memory_huge huge;
 	struct access_list access;
+	uint32_t n_guests; /* that have programs with the socket shim */
+	struct guest_config guests[UPLINKS_GUESTS_MAX];
 };
 
 /** region_config_init() - the defaults: 1 vector, 16 peers, all may be half-open */

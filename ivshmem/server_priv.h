@@ -18,6 +18,7 @@ enum source_kind {
 	SOURCE_LISTENER,
 	SOURCE_PEER,
 	SOURCE_DIRECTORY,
+	SOURCE_UPLINKS,
 };
 
 /** enum peer_end - why a client is to go */
@@ -54,12 +55,19 @@ struct directory_source {
 	struct directory *directory; /* NULL: the region has none */
 };
 
+/** struct guests_source - its guests' uplinks */
+struct guests_source {
+	enum source_kind kind;
+	struct uplinks *uplinks; /* NULL: the region has none */
+};
+
 struct region {
 	enum source_kind kind;
 	struct server *server;
 	struct region_config config;
 	struct listener listener;
 	struct directory_source sockets;
+	struct guests_source guests;
 	bool paused; /* no descriptors: the listener waits for the next tick */
 	int memory_fd;
 	uint32_t next_id;

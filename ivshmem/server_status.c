@@ -35,23 +35,6 @@ static uint64_t counter_value(const struct region_stats *stats, size_t i)
 	return *(const uint64_t *)((const char *)stats + counters[i].offset);
 }
 
-static void directory_status(const struct region *r, FILE *to)
-{
-	const struct directory_stats *s;
-
-	if (!r->sockets.directory)
-		return;
-	s = directory_stats(r->sockets.directory);
-	fprintf(to,
-		" sockets=%u processes=%u listeners=%u offers=%u offered=%" PRIu64
-		" paired=%" PRIu64 " cancelled=%" PRIu64 " no_listener=%" PRIu64
-		" accept_no_offer=%" PRIu64 " addr_foreign=%" PRIu64
-		" dir_refused=%" PRIu64 " dir_garbage=%" PRIu64,
-		r->config.n_processes, s->n_clients, s->n_listeners, s->n_offers,
-		s->offered, s->paired, s->cancelled, s->no_listener, s->accept_no_offer,
-		s->addr_foreign, s->refused_access + s->refused_full, s->dropped_garbage);
-}
-
 static void region_status(const struct region *r, FILE *to)
 {
 	const struct region_config *config = &r->config;
@@ -65,9 +48,16 @@ static void region_status(const struct region *r, FILE *to)
 	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
 		fprintf(to, " %s=%" PRIu64, counters[i].name,
 			counter_value(&r->stats, i));
-	directory_status(r, to);
+	if (r->sockets.directory) {
+		fprintf(to, " sockets=%u", config->n_processes);
+		directory_status(r->sockets.directory, to);
+	}
+	if (r->guests.uplinks)
+		uplinks_totals(r->guests.uplinks, to);
 	/* last, as it may have blanks in it */
 	fprintf(to, " socket=%s\n", config->socket);
+	if (r->guests.uplinks)
+		uplinks_status(r->guests.uplinks, to);
 	for (uint32_t id = 0; id < config->max_peers; id++) {
 		const struct peer *p = r->peers[id];
 

@@ -9,36 +9,17 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
+#include "ivshmem/program.h"
 #include "lib/log.h"
 #include "lib/util.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+const char program_name[] = "vrdma-ivshmem";
 
 /* Large: static rather than on the stack. */
 static struct config config;
-
-static void die(int code, const char *fmt, ...)
-	__attribute__((noreturn, format(printf, 2, 3)));
-
-static void die(int code, const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("vrdma-ivshmem: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(code);
-}
 
 static void usage(FILE *to)
 {
@@ -56,6 +37,9 @@ static void usage(FILE *to)
 	      "        max-half-open=N        such as have not read yet (max-peers)\n"
 	      "        sockets=N              processes that may use the socket shim "
 	      "(0)\n"
+	      "        guest=NAME@ADDRESS+... a guest whose programs use the socket "
+	      "shim;\n"
+	      "                               may be repeated\n"
 	      "        hugepages=auto|always|never\n"
 	      "        uid=USER, gid=GROUP    who may join; may be repeated (default:\n"
 	      "                               the server's own user)\n"
@@ -89,11 +73,11 @@ static void parse_args(int argc, char **argv)
 		switch (opt) {
 		case 'r':
 			if (config_add_region(&config, optarg, error))
-				die(EXIT_USAGE, "--region %s: %s", optarg, error);
+				program_die(EXIT_USAGE, "--region %s: %s", optarg, error);
 			break;
 		case 'c':
 			if (config_add_file(&config, optarg, error))
-				die(EXIT_USAGE, "%s: %s", optarg, error);
+				program_die(EXIT_USAGE, "%s: %s", optarg, error);
 			break;
 		case 'h':
 			usage(stdout);
@@ -105,24 +89,13 @@ static void parse_args(int argc, char **argv)
 			for (index = 0; options[index].val != opt; index++)
 				;
 			if (config_set(&config, options[index].name, optarg, error))
-				die(EXIT_USAGE, "%s", error);
+				program_die(EXIT_USAGE, "%s", error);
 		}
 	}
 	if (optind < argc)
-		die(EXIT_USAGE, "unexpected argument '%s'", argv[optind]);
+		program_die(EXIT_USAGE, "unexpected argument '%s'", argv[optind]);
 	if (!config.n_regions)
-		die(EXIT_USAGE, "no region is given (see --help)");
-}
-
-/* A client costs a descriptor, and one for each of its vectors. */
-static void raise_fd_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+		program_die(EXIT_USAGE, "no region is given (see --help)");
 }
 
 static const char *reason(int rc)
@@ -148,48 +121,18 @@ static struct server *start(void)
 	int rc = server_open(&s, &config.server);
 
 	if (rc)
-		die(EXIT_FAILED, "%s", strerror(-rc));
+		program_die(EXIT_FAILED, "%s", strerror(-rc));
 	for (uint32_t i = 0; i < config.n_regions; i++) {
 		const struct region_config *r = &config.regions[i];
 
 		rc = server_region_add(s, r);
 		if (rc) {
 			server_close(s);
-			die(EXIT_FAILED, "region %s (%s): %s", r->name, r->socket,
+			program_die(EXIT_FAILED, "region %s (%s): %s", r->name, r->socket,
 				reason(rc));
 		}
 	}
 	return s;
-}
-
-static int open_signals(void)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN); /* whoever reads the status may go */
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		die(EXIT_FAILED, "signalfd: %s", strerror(errno));
-	return fd;
-}
-
-/* Return whether to go on. */
-static bool take_signal(int fd, const struct server *s)
-{
-	struct signalfd_siginfo info;
-
-	if (read(fd, &info, sizeof(info)) != sizeof(info))
-		return true;
-	if (info.ssi_signo != SIGUSR1)
-		return false;
-	server_status(s, stdout);
-	return true;
 }
 
 static int serve(struct server *s, int signals)
@@ -203,8 +146,15 @@ static int serve(struct server *s, int signals)
 	while (!rc) {
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
 			return -errno;
-		if (fds[0].revents && !take_signal(signals, s))
+		switch (program_signal(signals)) {
+		case PROGRAM_GO_ON:
 			break;
+		case PROGRAM_STATUS:
+			server_status(s, stdout);
+			break;
+		case PROGRAM_END:
+			return 0;
+		}
 		rc = server_run_once(s);
 	}
 	return rc;
@@ -217,13 +167,13 @@ int main(int argc, char **argv)
 
 	config_init(&config);
 	parse_args(argc, argv);
-	raise_fd_limit();
-	signals = open_signals();
+	program_raise_fd_limit(); /* a client costs one, and its vectors */
+	signals = program_signals();
 	s = start();
 	log_write(LOG_LEVEL_INFO, "ivshmem", "%u regions are served", config.n_regions);
 	rc = serve(s, signals);
 	server_close(s);
 	if (rc)
-		die(EXIT_FAILED, "%s", strerror(-rc));
+		program_die(EXIT_FAILED, "%s", strerror(-rc));
 	return 0;
 }

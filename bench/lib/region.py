@@ -16,10 +16,15 @@ PROCESSES = 1000
 
 
 class Region:
-    """A context: the server runs. Who is not its user needs to be in @uids."""
+    """A context: the server runs. Who is not its user needs to be in @uids.
 
-    def __init__(self, server, uids=()):
+    @guests: texts NAME@ADDRESS; the sockets of guests with others lie in the region
+    """
+
+    def __init__(self, server, uids=(), size=SIZE, guests=()):
         self.server = os.path.abspath(server)
+        self.size = size
+        self.guests = {"guest": list(guests)} if guests else {}
         self.access = {"uid": [os.geteuid(), *uids]} if uids else {}
         self.folder = self.socket = self.process = None
 
@@ -30,9 +35,9 @@ class Region:
         config = f"{self.folder}/config.json"
         with open(config, "w", encoding="utf-8") as file:
             json.dump({"join-rate": 1000000,
-                       "regions": [{"name": "r", "socket": self.socket, "size": SIZE,
+                       "regions": [{"name": "r", "socket": self.socket, "size": self.size,
                                     "sockets": PROCESSES, "hugepages": "never",
-                                    **self.access}]}, file)
+                                    **self.access, **self.guests}]}, file)
         self.process = subprocess.Popen([self.server, "--config", config],
                                         stdout=subprocess.PIPE, text=True)
         end = time.monotonic() + PATIENCE
@@ -49,11 +54,14 @@ class Region:
         self.process.stdout.close()
         shutil.rmtree(self.folder)
 
-    def counters(self):
-        """What the server counts of the region."""
+    def counters(self, guest=None):
+        """What the server counts of the region, or of one of its guests."""
         self.process.send_signal(signal.SIGUSR1)
+        begin = f"guest region=r name={guest} " if guest else "region "
+        fresh = False   # before it comes what nobody has read of the time before
         for line in self.process.stdout:
-            if line.startswith("region "):
+            fresh = fresh or line.startswith("server ")
+            if fresh and line.startswith(begin):
                 return {k: int(v) for k, v in re.findall(r" (\w+)=(\d+)(?= )", line)}
         raise RuntimeError("the ivshmem server has ended")
 

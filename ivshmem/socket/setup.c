@@ -244,7 +244,9 @@ static int pair(int fd)
 		close_all(fds);
 	}
 	conn_free(c);
-	return rc == -EPIPE || (!rc && token != TOKEN_OTHER) ? -ECONNABORTED : 0;
+	return rc == -EPIPE || rc == -ECONNABORTED || (!rc && token != TOKEN_OTHER)
+		       ? -ECONNABORTED
+		       : 0;
 }
 
 /* As a reset. Return: -1 */

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The guests' uplinks: who may have one, the sessions on it, frames in and out, and the
+ * loop. One event at a time is taken from epoll, as in server.c.
+ */
+#include "ivshmem/guest/uplinks_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "ivshmem/sockaddr.h"
+#include "lib/util.h"
+
+#define EVENTS_PER_RUN 64
+#define FRAME_RATE     20000
+#define PAUSE_NS       (50 * NSEC_PER_MSEC)
+#define FDS_OF_GUEST   4 /* listener, its lock, the uplink, its process */
+#define SMALLEST_RING  (128u << 10)
+
+static_assert(DIR_TOKEN_SIZE == UP_NAME_SIZE, "WELCOME has a name in its token");
+
+/* -- addresses */
+
+struct guest *guest_of(const struct uplinks *u, const struct dir_addr *addr)
+{
+	for (uint32_t i = 0; i < u->config.n_guests; i++) {
+		const struct guest_config *c = &u->config.guests[i];
+
+		for (uint32_t k = 0; k < c->n_addrs; k++) {
+			if (dir_addr_same_ip(&c->addrs[k], addr))
+				return &u->guests[i];
+		}
+	}
+	return NULL;
+}
+
+bool guest_listens(const struct guest *g, const struct dir_addr *addr)
+{
+	const struct guest_published *p;
+
+	LIST_FOREACH(p, &g->published, links)
+	{
+		if (dir_addr_same(&p->addr, addr))
+			return true;
+	}
+	return false;
+}
+
+static void watch(struct guest *g)
+{
+	uint32_t wanted = upstream_waits(&g->stream) ? EPOLLOUT : g->paused ? 0 : EPOLLIN;
+	struct epoll_event event = {.events = wanted, .data.ptr = g};
+
+	if (g->sock < 0 || wanted == g->watched)
+		return;
+	g->watched = wanted;
+	/* Cannot fail: it is there, and a change needs no memory. */
+	epoll_ctl(g->uplinks->epoll, EPOLL_CTL_MOD, g->sock, &event);
+}
+
+/* Only marks it: the loop ends it when nothing looks at it any more. */
+void guest_send(struct guest *g, struct up_msg *msg)
+{
+	if (g->sock < 0)
+		return;
+	if (upstream_send(&g->stream, msg)) {
+		g->stalled = true;
+		shutdown(g->sock, SHUT_RDWR);
+	}
+	watch(g);
+}
+
+/* -- sessions */
+
+static void session_end(struct guest *g)
+{
+	struct guest_published *p;
+
+	g->in_session = false;
+	while ((p = LIST_FIRST(&g->published))) {
+		LIST_REMOVE(p, links);
+		free(p);
+	}
+	g->n_published = 0;
+	ends_orphan(g);
+}
+
+static void session_begin(struct guest *g, const struct up_msg *hello)
+{
+	struct up_msg reply = {.type = UP_WELCOME, .size = g->uplinks->config.size};
+
+	session_end(g);
+	/* Whatever it says: no processes but its own could still use that memory. */
+	if (memcmp(g->boot, hello->boot, sizeof(g->boot)))
+		ends_release_orphans(g);
+	memcpy(g->boot, hello->boot, sizeof(g->boot));
+	memcpy(reply.name, hello->name, sizeof(reply.name));
+	memcpy(reply.token, g->uplinks->name, sizeof(reply.token));
+	if (hello->version == UP_VERSION)
+		g->in_session = true;
+	else
+		reply.error = -EPROTONOSUPPORT;
+	g->stats.sessions++;
+	guest_send(g, &reply);
+}
+
+/* -- uplinks */
+
+static void uplink_end(struct guest *g, uint64_t *why, const char *text)
+{
+	if (why)
+		++*why;
+	log_limited(&g->log, why ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "ivshmem",
+		"region %s: guest %s: %s", g->uplinks->config.region, g->config->name,
+		text);
+	close(g->sock);
+	g->sock = -1;
+	upstream_free(&g->stream);
+	session_end(g);
+}
+
+static void timer_arm(struct uplinks *u)
+{
+	struct itimerspec when = {.it_value.tv_nsec = PAUSE_NS};
+
+	timerfd_settime(u->timer, 0, &when, NULL);
+}
+
+static bool may_say_more(struct guest *g)
+{
+	if (bucket_take(&g->frames, FRAME_RATE, FRAME_RATE, now_ns()))
+		return true;
+	g->paused = true;
+	g->stats.throttled++;
+	timer_arm(g->uplinks);
+	return false;
+}
+
+static int frame_handle(struct guest *g, struct up_msg *msg)
+{
+	g->stats.frames++;
+	if (msg->type == UP_HELLO) {
+		session_begin(g, msg);
+		return 0;
+	}
+	/* An agent that has not heard of our being new yet goes on where it was. */
+	return g->in_session ? guest_asks(g, msg) : 0;
+}
+
+/* What was read, as long as the guest reads its answers. */
+static void frames_handle(struct guest *g)
+{
+	struct up_msg msg;
+	int rc = 0;
+
+	while (!rc && upstream_has(&g->stream) && !upstream_waits(&g->stream) &&
+		may_say_more(g)) {
+		rc = upstream_next(&g->stream, &msg);
+		if (rc > 0)
+			rc = frame_handle(g, &msg);
+	}
+	if (rc < 0)
+		uplink_end(g, &g->stats.dropped_garbage, "sends what no agent does");
+}
+
+static void stream_ready(struct guest *g, uint32_t events)
+{
+	bool can_read;
+	int n = 1;
+
+	if (g->stalled) {
+		uplink_end(g, &g->stats.dropped_stalled, "does not read");
+		return;
+	}
+	if (!upstream_flush(&g->stream))
+		frames_handle(g);
+	if (g->sock < 0)
+		return;
+	can_read = !g->paused && !upstream_waits(&g->stream);
+	if (can_read)
+		n = upstream_fill(&g->stream);
+	if (can_read ? n <= 0 && n != -EAGAIN : events & EPOLLHUP)
+		uplink_end(g, NULL, "its uplink has ended");
+	else if (can_read && n > 0)
+		frames_handle(g);
+	watch(g);
+}
+
+/* -- who has the uplink */
+
+static void process_forget(struct guest *g)
+{
+	if (g->pidfd >= 0)
+		close(g->pidfd);
+	g->pidfd = -1;
+}
+
+/* The guest has ended: nobody has its memory any more. */
+static void process_ended(struct guest *g)
+{
+	if (g->sock >= 0)
+		uplink_end(g, NULL, "has ended");
+	process_forget(g);
+	ends_release_orphans(g);
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static void process_watch(struct guest *g, pid_t pid)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &g->as_process};
+
+	if (g->pidfd >= 0)
+		return;
+	g->pid = pid;
+	/* Without it (another pid namespace) only a boot frees the orphans. */
+	g->pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (g->pidfd >= 0 &&
+		epoll_ctl(g->uplinks->epoll, EPOLL_CTL_ADD, g->pidfd, &event))
+		process_forget(g);
+}
+
+static bool may_connect(struct guest *g, int sock, pid_t *pid)
+{
+	struct access_peer who;
+	bool allowed;
+
+	if (access_peer_get(sock, &who))
+		return false;
+	allowed = access_allows(g->uplinks->config.access, &who);
+	free(who.groups);
+	*pid = who.pid;
+	if (!allowed) {
+		g->stats.refused_access++;
+		return false;
+	}
+	if (g->pidfd >= 0 && is_readable(g->pidfd))
+		process_ended(g);
+	if (g->sock >= 0 || (g->pidfd >= 0 && g->pid != who.pid)) {
+		g->stats.refused_busy++;
+		return false;
+	}
+	return true;
+}
+
+static void listener_ready(struct guest *g)
+{
+	int sock = accept4(g->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = g};
+	pid_t pid;
+
+	if (sock < 0)
+		return;
+	if (!may_connect(g, sock, &pid) ||
+		epoll_ctl(g->uplinks->epoll, EPOLL_CTL_ADD, sock, &event)) {
+		close(sock);
+		return;
+	}
+	g->sock = sock;
+	g->watched = event.events;
+	g->paused = g->stalled = false;
+	upstream_init(&g->stream, sock);
+	process_watch(g, pid);
+	log_limited(&g->log, LOG_LEVEL_INFO, "ivshmem",
+		"region %s: guest %s: has its uplink (pid %d)", g->uplinks->config.region,
+		g->config->name, (int)pid);
+}
+
+/* -- the loop */
+
+static void timer_ready(struct uplinks *u)
+{
+	uint64_t expirations;
+
+	if (read(u->timer, &expirations, sizeof(expirations)) < 0)
+		return;
+	for (uint32_t i = 0; i < u->config.n_guests; i++) {
+		struct guest *g = &u->guests[i];
+
+		g->paused = false;
+		if (g->sock >= 0)
+			stream_ready(g, 0);
+	}
+}
+
+void uplinks_run_once(struct uplinks *u)
+{
+	struct epoll_event event;
+
+	for (int i = 0; i < EVENTS_PER_RUN; i++) {
+		if (epoll_wait(u->epoll, &event, 1, 0) != 1)
+			break;
+		switch (*(enum uplinks_source *)event.data.ptr) {
+		case UPLINKS_LISTENER:
+			listener_ready(((struct guest_part *)event.data.ptr)->guest);
+			break;
+		case UPLINKS_STREAM:
+			stream_ready(event.data.ptr, event.events);
+			break;
+		case UPLINKS_PROCESS:
+			process_ended(((struct guest_part *)event.data.ptr)->guest);
+			break;
+		case UPLINKS_END:
+			end_release(event.data.ptr);
+			break;
+		case UPLINKS_TIMER:
+			timer_ready(u);
+			break;
+		}
+	}
+}
+
+int uplinks_fd(const struct uplinks *u)
+{
+	return u->epoll;
+}
+
+/* -- opening */
+
+uint64_t uplinks_fds_needed(uint32_t n_guests, uint64_t size)
+{
+	uint64_t rings = MIN(size / SMALLEST_RING, UPLINKS_RINGS_MAX);
+
+	return n_guests ? 2 + (uint64_t)n_guests * FDS_OF_GUEST + rings : 0;
+}
+
+/* The first page of the memory tells which it is. */
+static int memory_name(struct uplinks *u)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(u->config.memory_fd, &st))
+		return -errno;
+	u->map_unit = MAX((uint64_t)st.st_blksize, AREA_PAGE);
+	if (u->config.size % u->map_unit)
+		u->map_unit = AREA_PAGE;
+	p = mmap(NULL, u->map_unit, PROT_READ | PROT_WRITE, MAP_SHARED,
+		u->config.memory_fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	random_bytes(u->name, sizeof(u->name));
+	memcpy(p, u->name, sizeof(u->name));
+	munmap(p, u->map_unit);
+	return 0;
+}
+
+static int guest_open(struct guest *g, struct uplinks *u, const struct guest_config *c)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &g->as_listener};
+	char path[2 * LISTENER_PATH_SIZE];
+	int rc;
+
+	g->source = UPLINKS_STREAM;
+	g->uplinks = u;
+	g->config = c;
+	g->as_listener = (struct guest_part){UPLINKS_LISTENER, g};
+	g->as_process = (struct guest_part){UPLINKS_PROCESS, g};
+	snprintf(path, sizeof(path), "%s.%s" UPLINKS_SUFFIX, u->config.socket, c->name);
+	rc = listener_open(
+		&g->listener, path, SOCK_STREAM, access_is_private(u->config.access));
+	if (!rc && epoll_ctl(u->epoll, EPOLL_CTL_ADD, g->listener.fd, &event))
+		rc = -errno;
+	return rc;
+}
+
+static int guests_open(struct uplinks *u)
+{
+	int rc = 0;
+
+	u->guests = calloc(u->config.n_guests, sizeof(*u->guests));
+	if (!u->guests)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < u->config.n_guests; i++)
+		u->guests[i].sock = u->guests[i].pidfd = u->guests[i].listener.fd = -1;
+	for (uint32_t i = 0; i < u->config.n_guests && !rc; i++)
+		rc = guest_open(&u->guests[i], u, &u->config.guests[i]);
+	return rc;
+}
+
+static int loop_open(struct uplinks *u)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = u};
+
+	u->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (u->epoll < 0)
+		return -errno;
+	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (u->timer < 0 || epoll_ctl(u->epoll, EPOLL_CTL_ADD, u->timer, &event))
+		return -errno;
+	return 0;
+}
+
+int uplinks_open(
+	struct uplinks **out, const struct uplinks_config *config, struct directory *d)
+{
+	struct uplinks *u = calloc(1, sizeof(*u));
+	int rc;
+
+	if (!u)
+		return -ENOMEM;
+	u->source = UPLINKS_TIMER;
+	u->config = *config;
+	u->directory = d;
+	u->epoll = u->timer = -1;
+	rc = loop_open(u);
+	if (!rc)
+		rc = areas_init(&u->areas, config->size);
+	if (!rc)
+		rc = memory_name(u);
+	if (!rc)
+		rc = guests_open(u);
+	if (rc) {
+		uplinks_close(u);
+		return rc;
+	}
+	uplinks_serve_natives(u);
+	directory_set_elsewhere(d, &u->elsewhere);
+	*out = u;
+	return 0;
+}
+
+static void guest_close(struct guest *g)
+{
+	if (g->sock >= 0)
+		close(g->sock);
+	upstream_free(&g->stream);
+	session_end(g);
+	ends_release_orphans(g);
+	process_forget(g);
+	listener_close(&g->listener);
+}
+
+void uplinks_close(struct uplinks *u)
+{
+	struct ring *r;
+
+	if (!u)
+		return;
+	for (uint32_t i = 0; u->guests && i < u->config.n_guests; i++)
+		guest_close(&u->guests[i]);
+	/* What is left is native processes'; these go on. */
+	while ((r = LIST_FIRST(&u->open)) || (r = LIST_FIRST(&u->paired))) {
+		for (int i = 0; i < 2; i++) {
+			if (r->ends[i].lifetime_fd >= 0)
+				close(r->ends[i].lifetime_fd);
+		}
+		ring_drop(r);
+	}
+	areas_free(&u->areas);
+	free(u->guests);
+	if (u->timer >= 0)
+		close(u->timer);
+	if (u->epoll >= 0)
+		close(u->epoll);
+	free(u);
+}

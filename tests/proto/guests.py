@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Network namespaces that stand for guests: each with an address, an agent, and a relay
+in QEMU's place. The region's memory is the server's memfd instead of a device's BAR.
+"""
+
+import glob
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import net
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../bench"))
+from lib.region import PATIENCE, Region  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HOST = ("10.8.0.1", "fd08::1")
+
+
+def bridge():
+    """The network that guests and host are in."""
+    net.run("ip", "link", "set", "lo", "up")
+    net.run("ip", "link", "add", "br0", "type", "bridge")
+    net.run("ip", "link", "set", "br0", "up")
+    net.run("ip", "addr", "add", HOST[0] + "/24", "dev", "br0")
+    net.run("ip", "addr", "add", HOST[1] + "/64", "dev", "br0", "nodad")
+
+
+def wait_for(what, says):
+    end = time.monotonic() + PATIENCE
+    while not says():
+        if time.monotonic() > end:
+            raise RuntimeError(f"waited in vain: {what}")
+        time.sleep(0.02)
+
+
+class Guest:
+    """A context: a namespace, its relay and its agent."""
+
+    def __init__(self, number, region, agent):
+        self.name = f"g{number}"
+        self.addr4, self.addr6 = f"10.8.0.{10 + number}", f"fd08::{10 + number}"
+        self.region, self.program = region, agent
+        self.agent = self.relay = self.folder = None
+
+    @staticmethod
+    def config(number):
+        """What the region is told about it."""
+        return f"g{number}@10.8.0.{10 + number}+fd08::{10 + number}"
+
+    def __enter__(self):
+        self.folder = f"{self.region.folder}/{self.name}"
+        os.mkdir(self.folder)
+        net.run("ip", "netns", "add", self.name)
+        net.run("ip", "link", "add", self.name, "type", "veth", "peer", "name", "eth0",
+                "netns", self.name)
+        net.run("ip", "link", "set", self.name, "master", "br0", "up")
+        for words in (["link", "set", "lo", "up"], ["link", "set", "eth0", "up"],
+                      ["addr", "add", self.addr4 + "/24", "dev", "eth0"],
+                      ["addr", "add", self.addr6 + "/64", "dev", "eth0", "nodad"]):
+            net.run("ip", "-n", self.name, *words)
+        self.find_memory()
+        self.start_relay()
+        self.start_agent()
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.agent, self.relay):
+            process.kill()
+            process.wait()
+        self.agent.stdout.close()
+        net.run("ip", "netns", "del", self.name)
+
+    def inside(self, shimmed=True):
+        """The begin of a command in the guest."""
+        library = ["env", f"VRDMA_REGION={self.folder}/region", f"LD_PRELOAD={self.library}"]
+        return ["ip", "netns", "exec", self.name, *(library if shimmed else [])]
+
+    def find_memory(self):
+        """The BAR: a link, for another server's memory to be there later."""
+        path, = (f for f in glob.glob(f"/proc/{self.region.process.pid}/fd/*")
+                 if os.readlink(f).startswith("/memfd:ivshmem-"))
+        os.symlink(path, f"{self.folder}/new")
+        os.rename(f"{self.folder}/new", f"{self.folder}/memory")
+
+    def start_relay(self):
+        socket = f"{self.folder}/port"
+        if os.path.exists(socket):
+            os.unlink(socket)
+        self.relay = subprocess.Popen([sys.executable, f"{HERE}/uplink_relay.py",
+                                       f"{self.region.socket}.{self.name}.guest", socket])
+        wait_for("relay", lambda: os.path.exists(socket))
+
+    def start_agent(self, wait=True):
+        self.agent = subprocess.Popen(
+            ["ip", "netns", "exec", self.name, self.program, "--region",
+             f"{self.folder}/region", "--uplink", f"{self.folder}/port", "--memory",
+             f"{self.folder}/memory"], stdout=subprocess.PIPE, text=True)
+        wait_for("agent", lambda: os.path.exists(f"{self.folder}/region.dir"))
+        if wait:
+            self.wait_up()
+
+    def state(self):
+        self.agent.send_signal(signal.SIGUSR1)
+        self.directory = self.agent.stdout.readline()
+        return re.search(r"state=(\w+)", self.agent.stdout.readline())[1]
+
+    def wait_up(self):
+        wait_for("uplink", lambda: self.state() == "up")
+
+    def paired(self):
+        """Connections within the guest, or that its programs have offered."""
+        self.state()
+        return int(re.search(r" paired=(\d+)", self.directory)[1])
+
+    def counters(self):
+        return self.region.counters(self.name)
