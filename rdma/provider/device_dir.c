@@ -81,24 +81,36 @@ static int replace_gid(const char *dir, int index, const uint8_t g[16])
 	return replace(dir, name, text);
 }
 
+/* What goes with a GID: @text, or (NULL) nothing. */
 static int set_gid_attr(const char *dir, const char *attr, int index, const char *text)
 {
-	char name[64];
+	char name[64], path[PATH_MAX];
 
 	snprintf(name, sizeof(name), GID_ATTRS "/%s/%d", attr, index);
-	return replace(dir, name, text);
+	if (text)
+		return replace(dir, name, text);
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return unlink(path) && errno != ENOENT ? -errno : 0;
 }
 
 int device_dir_set_gid(
 	const char *dir, int index, const uint8_t gid[16], const char *ifname)
 {
-	/* Empty ones have attributes as well. The kernel's give EINVAL to who reads them,
-	 * which a file can't; ibv_query_gid_ex() reads zeros then, and says ENODATA. */
+	static const uint8_t none[16];
+	bool is_empty = !memcmp(gid, none, sizeof(none));
+	/* Empty ones have a type as well: reading the kernel's gives EINVAL, which a file
+	 * can't; with any type ibv_query_gid_ex() goes on to the zeros and says ENODATA.
+	 * Else who finds a GID finds what goes with it. */
 	int rc = set_gid_attr(dir, "types", index, "RoCE v2");
 
+	if (!rc && is_empty)
+		rc = replace_gid(dir, index, gid);
 	if (!rc)
-		rc = set_gid_attr(dir, "ndevs", index, ifname);
-	return rc ? rc : replace_gid(dir, index, gid);
+		rc = set_gid_attr(dir, "ndevs", index, is_empty ? NULL : ifname);
+	if (!rc && !is_empty)
+		rc = replace_gid(dir, index, gid);
+	return rc;
 }
 
 int device_dir_write(const char *dir, const uint8_t g[8], uint8_t gids[][16], int size,

@@ -169,10 +169,9 @@ static void ipv6(void **state)
 	ibv_close_device(ctx);
 }
 
-/* No event belongs to that; who asks is told. */
-static void mtu_changes(void **state)
+/* No event belongs to that; who asks is told. Closes @ctx. */
+static void mtu_follows(struct ibv_context *ctx)
 {
-	struct ibv_context *ctx = open_on("10.88.0.1");
 	uint64_t end = now_ns() + WAIT_MS * NSEC_PER_MSEC;
 
 	assert_int_equal(active_mtu(ctx), IBV_MTU_4096);
@@ -185,6 +184,45 @@ static void mtu_changes(void **state)
 	ibv_close_device(ctx);
 }
 
+static void mtu_changes(void **state)
+{
+	mtu_follows(open_on("10.88.0.1"));
+}
+
+static struct ibv_context *open_port(const char *addr)
+{
+	struct vrdma_attr attr = {.addr = addr, .port = "v0"};
+	struct ibv_context *ctx = vrdma_open_device(&attr);
+
+	assert_non_null(ctx);
+	return ctx;
+}
+
+/* A host of its own is on the interface all the same. */
+static void packet_port(void **state)
+{
+	static const uint8_t addr[] = {10, 88, 0, 9};
+	struct ibv_context *ctx;
+
+	mtu_follows(open_port("10.88.0.9/24"));
+	mtu_follows(open_port("10.88.0.9/24,fd88::9/64"));
+	ctx = open_port("10.88.0.9/24");
+	ip("link set v1 down");
+	expect_event(ctx, IBV_EVENT_PORT_ERR);
+	ip("link set v1 up");
+	expect_event(ctx, IBV_EVENT_PORT_ACTIVE);
+	expect_gid(ctx, addr);
+	ip("link set v0 name w0"); /* it is gone */
+	expect_event(ctx, IBV_EVENT_GID_CHANGE);
+	expect_event(ctx, IBV_EVENT_PORT_ERR);
+	expect_gid(ctx, NULL);
+	ip("link set w0 name v0");
+	expect_event(ctx, IBV_EVENT_GID_CHANGE);
+	expect_event(ctx, IBV_EVENT_PORT_ACTIVE);
+	expect_gid(ctx, addr);
+	ibv_close_device(ctx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +231,7 @@ int main(void)
 		cmocka_unit_test(cable_is_pulled),
 		cmocka_unit_test(ipv6),
 		cmocka_unit_test(mtu_changes),
+		cmocka_unit_test(packet_port),
 	};
 
 	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
