@@ -9,10 +9,9 @@
 
 set -euo pipefail
 TAG=tapps
-# shellcheck source=tests/vm/net.sh
-source "$(dirname "$0")/../vm/net.sh"
+# shellcheck source=tests/proto/apps-lib.sh
+source "$(dirname "$0")/apps-lib.sh"
 
-VRDMA_RUN=$1
 SIZES=(-s 70000)
 QPERF_TESTS=(rc_lat rc_rdma_write_bw rc_fetch_add_mr uc_bw ud_lat)
 if [ "${2:-}" = -a ]; then
@@ -21,81 +20,6 @@ if [ "${2:-}" = -a ]; then
 		{rc,uc}_rdma_write_{lat,bw,poll_lat} rc_compare_swap_mr rc_fetch_add_mr
 		ver_rc_compare_swap ver_rc_fetch_add)
 fi
-LOGS=$(mktemp -d)
-# vrdma-run's options in each namespace
-declare -A DEVICE=()
-SERVER=
-FAILED=0
-N=0
-
-cleanup()
-{
-	[ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true
-	ip netns delete "$NS_A" 2>/dev/null || true
-	ip netns delete "$NS_B" 2>/dev/null || true
-	rm -rf "$LOGS"
-}
-
-in_ns()
-{
-	local ns=$1
-
-	shift
-	# shellcheck disable=SC2086 # options
-	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" ${DEVICE[$ns]:-} "$@"
-}
-
-# start NETNS LOG COMMAND... - in the background, as $SERVER, which can be killed
-start()
-{
-	local ns=$1 log=$2
-
-	shift 2
-	# shellcheck disable=SC2086 # options
-	timeout -k 5 120 ip netns exec "$ns" "$VRDMA_RUN" ${DEVICE[$ns]:-} "$@" \
-		>"$log" 2>&1 &
-	SERVER=$!
-}
-
-# listening PID - the server whose process is PID waits for its client
-listening()
-{
-	while kill -0 "$1" 2>/dev/null; do
-		[ -z "$(ip netns exec "$NS_A" ss -Htln)" ] || return 0
-		sleep 0.02
-	done
-	return 1
-}
-
-report()
-{
-	local what=$1 rc=$2
-
-	N=$((N + 1))
-	if [ "$rc" = 0 ]; then
-		echo "ok $what"
-		return
-	fi
-	echo "FAILED $what (status $rc)"
-	tail -n 15 "$LOGS"/*
-	FAILED=$((FAILED + 1))
-}
-
-# pair COMMAND... - the same command in both namespaces, the second as client
-pair()
-{
-	local rc=0 rc_server=0
-
-	rm -f "$LOGS"/*
-	start "$NS_A" "$LOGS/server" "$@"
-	if listening "$SERVER"; then
-		in_ns "$NS_B" "$@" "$ADDR_A" >"$LOGS/client" 2>&1 || rc=$?
-	fi
-	wait "$SERVER" || rc_server=$?
-	SERVER=
-	[ "$rc" != 0 ] || rc=$rc_server
-	report "$*${DEVICE[$NS_B]:+ (${DEVICE[$NS_B]})}" "$rc"
-}
 
 # mpi COMMAND... - one process in each namespace. mpirun starts its helper on the
 # other "host" through what it believes to be ssh.
@@ -136,18 +60,6 @@ qperf()
 	report "qperf $*" "$rc"
 }
 
-# links_up - wait until both interfaces run
-links_up()
-{
-	local ns
-
-	for ns in "$NS_A" "$NS_B"; do
-		until ip -n "$ns" -br link show type veth | grep -q ' UP '; do
-			sleep 0.02
-		done
-	done
-}
-
 devinfo()
 {
 	local rc=0 line
@@ -157,15 +69,6 @@ devinfo()
 		grep -qF "$line" "$LOGS/devinfo" || rc=1
 	done
 	report "ibv_devinfo -v" "$rc"
-}
-
-# wait_for PATTERN FILE PID - until the file has it, or the process is gone
-wait_for()
-{
-	until grep -q "$1" "$2"; do
-		kill -0 "$3" 2>/dev/null || return 1
-		sleep 0.02
-	done
 }
 
 # The interface goes down and up, its address goes and comes: the port's state follows,
@@ -243,11 +146,7 @@ main()
 {
 	local test
 
-	[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
-	trap cleanup EXIT
-	net_up
-	links_up
-
+	apps_up
 	devinfo
 	port_state
 	for test in rc srq; do
@@ -287,9 +186,7 @@ main()
 	mpi NPopenmpi -u 256 -n 5 -o /dev/null
 
 	ports
-
-	echo "$N runs, $FAILED failed"
-	[ "$FAILED" = 0 ]
+	apps_end
 }
 
 main
