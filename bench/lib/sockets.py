@@ -40,6 +40,7 @@ class SocketBench:
                     Side("b", 2, "vrdma-sock", self.cores[-1])]
         self.shim = self.shared = None
         self.rings = {}
+        self.guests = {}        # of the round: way -> values
 
     def use_region(self, shared):
         self.shared = shared
