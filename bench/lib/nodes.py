@@ -16,12 +16,13 @@ IPERF_PORT, NETPIPE_PORT = 5201, 5002
 
 
 class Side:
-    """One side: a namespace, its address on the veth, and perhaps a core of its own."""
+    """One side: a namespace, its addresses on the veth, and perhaps a core of its own."""
 
     def __init__(self, name, number, prefix, core=None):
         self.name = name
         self.netns = f"{prefix}-{name}"
         self.under = f"192.0.2.{number}"
+        self.port = f"198.51.100.{number}"  # of a packet port
         self.core = core
 
     def argv(self, *command):
@@ -103,13 +104,29 @@ def netpipe(sides, far):
     return float(rows[-1])
 
 
-def pair(sides, name, *options):
-    """Run one of our programs that are server and client: return what the client says."""
+def on_sockets(_side):
+    """Options of a side's own that leave a device on UDP sockets, and others alone."""
+    return ()
+
+
+def on_port(side):
+    """Options that put a device on a packet port: a host of its own on the veth."""
+    return "--port", UNDER, "--port-addr", f"{side.port}/24"
+
+
+LINKS = {"sockets": on_sockets, "port": on_port}
+
+
+def pair(sides, name, *options, own=on_sockets):
+    """Run one of our programs that are server and client: return what the client says.
+
+    @own: a side's own options
+    """
     program = tool(name)
-    server = sides[1].start(program, "--local", sides[1].under, *options)
+    server = sides[1].start(program, "--local", sides[1].under, *own(sides[1]), *options)
     try:
         text = sides[0].run(program, "--local", sides[0].under,
-                            "--peer", sides[1].under, *options)
+                            "--peer", sides[1].under, *own(sides[0]), *options)
     finally:
         # The client has all that is to be known.
         server.kill()

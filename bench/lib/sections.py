@@ -51,7 +51,7 @@ def run_rounds(sections, bench, n_rounds):
         for section in sections:
             row = {}
             for way, measure in section.ways.items():
-                say(f"round {number + 1}/{n_rounds} {section.name} {way:<16} ", end="")
+                say(f"round {number + 1}/{n_rounds} {section.name} {way:<19} ", end="")
                 row[way] = measure(bench)
                 say("  ".join(f"{key} {value:.4g}" for key, value in row[way].items()))
             results[section.name].append(row)
@@ -74,7 +74,7 @@ def report(sections, results):
         verdicts = [target.verdict(rounds) for target in section.targets]
         print(f"\n{section.name}, medians of {len(rounds)}")
         for way, values in middle.items():
-            print(f"  {way:<18}" + "  ".join(f"{key} {value:.4g}"
+            print(f"  {way:<19}" + "  ".join(f"{key} {value:.4g}"
                                              for key, value in values.items()))
         for row in verdicts:
             sign = "at least" if "at_least" in row else "at most"

@@ -38,6 +38,8 @@ struct endpoint {
 struct options {
 	const char *local;
 	const char *peer; /* NULL: server */
+	const char *port; /* interface; NULL: the device is on @local */
+	const char *port_addr;
 	uint32_t size;
 	uint32_t n_qp;
 	uint32_t depth;
@@ -69,10 +71,14 @@ static uint32_t n_slots(const struct run *r)
 static void open_device(struct run *r)
 {
 	size_t bytes = (size_t)r->opt.size * (1 + n_slots(r));
+	struct vrdma_attr attr = {
+		.addr = r->opt.port ? r->opt.port_addr : r->opt.local,
+		.port = r->opt.port,
+	};
 
-	r->ctx = vrdma_open_device(&(struct vrdma_attr){.addr = r->opt.local});
+	r->ctx = vrdma_open_device(&attr);
 	if (!r->ctx)
-		err(1, "open the device on %s", r->opt.local);
+		err(1, "open the device on %s", attr.addr);
 	r->buffer = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	if (!r->buffer)
 		errx(1, "no memory");
@@ -299,6 +305,8 @@ static void run_pingpong(struct run *r)
 static const struct option long_options[] = {
 	{"local", required_argument, NULL, 'l'},
 	{"peer", required_argument, NULL, 'p'},
+	{"port", required_argument, NULL, 'i'},
+	{"port-addr", required_argument, NULL, 'a'},
 	{"size", required_argument, NULL, 's'},
 	{"qps", required_argument, NULL, 'q'},
 	{"depth", required_argument, NULL, 'd'},
@@ -311,10 +319,10 @@ static const struct option long_options[] = {
 
 static void usage(void)
 {
-	errx(2, "usage: verbs_bw --local ADDR [--peer ADDR] [--size BYTES] [--qps N] "
+	errx(2, "usage: verbs_bw --local ADDR [--peer ADDR] "
+		"[--port INTERFACE --port-addr ADDR/LEN] [--size BYTES] [--qps N] "
 		"[--depth N] [--outstanding N] [--write] [--seconds S] [--pingpong], the "
-		"same on both "
-		"sides");
+		"same on both sides but for the addresses");
 }
 
 static void parse(int argc, char **argv, struct options *opt)
@@ -333,6 +341,12 @@ static void parse(int argc, char **argv, struct options *opt)
 			break;
 		case 'p':
 			opt->peer = optarg;
+			break;
+		case 'i':
+			opt->port = optarg;
+			break;
+		case 'a':
+			opt->port_addr = optarg;
 			break;
 		case 's':
 			opt->size = (uint32_t)strtoul(optarg, NULL, 10);
@@ -358,10 +372,10 @@ static void parse(int argc, char **argv, struct options *opt)
 		default:
 			usage();
 		}
-	if (!opt->local || optind != argc || opt->n_qp < 1 || opt->n_qp > QPS_MAX ||
-		opt->depth < 1 || opt->depth > DEPTH_MAX ||
-		(opt->is_write && opt->mode == PINGPONG) || opt->size < 1 ||
-		opt->size > 1u << 24)
+	if (!opt->local || !opt->port != !opt->port_addr || optind != argc ||
+		opt->n_qp < 1 || opt->n_qp > QPS_MAX || opt->depth < 1 ||
+		opt->depth > DEPTH_MAX || (opt->is_write && opt->mode == PINGPONG) ||
+		opt->size < 1 || opt->size > 1u << 24)
 		usage();
 }
 
