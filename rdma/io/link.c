@@ -3,8 +3,33 @@
 
 #include <assert.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "lib/util.h"
+
+void link_take_error(const struct pollfd *pfd)
+{
+	int err;
+	socklen_t size = sizeof(err);
+
+	if ((pfd->revents & POLLERR) &&
+		getsockopt(pfd->fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) {
+		/* not a socket's */
+	}
+}
+
+bool link_wait(const struct link *link, int timeout_ms)
+{
+	struct pollfd fds[] = {
+		{.fd = link->fd, .events = POLLIN},
+		{.fd = link->more_fd, .events = POLLIN},
+	};
+
+	poll(fds, ARRAY_SIZE(fds), timeout_ms);
+	link_take_error(&fds[0]);
+	link_take_error(&fds[1]);
+	return (fds[0].revents | fds[1].revents) & POLLIN;
+}
 
 void link_tx_put(const struct link_burst *burst, const struct link_tx *pkt,
 	const struct wire_flow *flow, uint16_t ip_id, uint8_t *to)

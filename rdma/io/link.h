@@ -10,6 +10,7 @@
 #ifndef RDMA_IO_LINK_H
 #define RDMA_IO_LINK_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -110,8 +111,8 @@ struct link_ops {
 	 */
 	void (*expect)(struct link *link, const uint8_t gid[16]);
 	/** recv() - up to @max packets; 0 if none is there. Never blocks. Call it until
-	 * it gives 0 before waiting for @fd: it may hold packets that the kernel has
-	 * handed over already. @fd is to be waited for level-triggered.
+	 * it gives 0 before waiting for @fd and @more_fd: it may hold packets that the
+	 * kernel has handed over already. Both are to be waited for level-triggered.
 	 */
 	int (*recv)(struct link *link, struct link_rx *pkts, int max);
 	/** join(), leave() - take part in a multicast group, or no longer. What anybody
@@ -142,7 +143,20 @@ struct link {
 	_Atomic uint32_t ip_mtu; /* of the interface, bytes, IP header included */
 	char ifname[16];
 	_Atomic int fd; /* readable when recv() may give packets; -1 if there is none */
+	int more_fd; /* another one, for the link's life; -1 if there is none. Not one for
+			both, by epoll: to watch a socket slows each packet down. */
 };
+
+/** link_take_error() - poll(2) said POLLERR, as when an interface goes down: it would say
+ * so for ever, as recv() need not look at the socket.
+ * @pfd: after poll(2); one of the link's
+ */
+void link_take_error(const struct pollfd *pfd);
+
+/** link_wait() - until recv() may give packets, or for @timeout_ms, or an error.
+ * Return: may it give packets?
+ */
+bool link_wait(const struct link *link, int timeout_ms);
 
 static inline void link_close(struct link *link)
 {

@@ -18,11 +18,11 @@ int link_set_create(struct link_set **out)
 
 	if (!set)
 		return -ENOMEM;
-	set->fd = -1;
+	set->fd = set->more_fd = -1;
 	set->epoll_fd = -1;
 	set->current = -1;
 	for (int i = 0; i < LINK_SET_MAX; i++)
-		set->watched[i] = -1;
+		set->watched[i][0] = set->watched[i][1] = -1;
 	*out = set;
 	return 0;
 }
@@ -49,21 +49,30 @@ static int first_link(const struct link_set *set)
 	return -1;
 }
 
-/* Let epoll_fd watch what link @i has for a descriptor, which joining a group changes. */
-static int watch_one(struct link_set *set, int i)
+/* Let epoll_fd watch @fd in the place of *@watched, for link @i. */
+static int watch_fd(const struct link_set *set, int i, int *watched, int fd)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
-	int fd = set->link[i] ? set->link[i]->fd : -1;
 
-	if (fd == set->watched[i])
+	if (fd == *watched)
 		return 0;
-	if (set->watched[i] >= 0)
-		epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, set->watched[i], NULL);
-	set->watched[i] = -1;
+	if (*watched >= 0)
+		epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, *watched, NULL);
+	*watched = -1;
 	if (fd >= 0 && epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0)
 		return -errno;
-	set->watched[i] = fd;
+	*watched = fd;
 	return 0;
+}
+
+/* What link @i has for descriptors, of which joining a group changes one. */
+static int watch_one(struct link_set *set, int i)
+{
+	const struct link *link = set->link[i];
+	int err = watch_fd(set, i, &set->watched[i][0], link ? link->fd : -1);
+
+	return err ? err
+		   : watch_fd(set, i, &set->watched[i][1], link ? link->more_fd : -1);
 }
 
 int link_set_watch(struct link_set *set)
@@ -77,11 +86,13 @@ int link_set_watch(struct link_set *set)
 	}
 	if (set->epoll_fd < 0) {
 		set->fd = first >= 0 ? set->link[first]->fd : -1;
+		set->more_fd = first >= 0 ? set->link[first]->more_fd : -1;
 		return 0;
 	}
 	for (int i = 0; i < LINK_SET_MAX && !err; i++)
 		err = watch_one(set, i);
 	set->fd = set->epoll_fd;
+	set->more_fd = -1;
 	return err;
 }
 
@@ -140,6 +151,11 @@ struct link *link_set_link(const struct link_set *set, uint8_t index)
 int link_set_fd(const struct link_set *set)
 {
 	return set->fd;
+}
+
+int link_set_more_fd(const struct link_set *set)
+{
+	return set->more_fd;
 }
 
 struct link_stats link_set_stats(const struct link_set *set)

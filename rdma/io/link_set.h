@@ -58,8 +58,9 @@ bool link_set_holds(const struct link_set *set);
 int link_set_join(struct link_set *set, const uint8_t gid[16]);
 void link_set_leave(struct link_set *set, const uint8_t gid[16]);
 
-/** link_set_fd() - as struct link says; may be called at any time */
+/** link_set_fd(), _more_fd() - as struct link says; may be called at any time */
 int link_set_fd(const struct link_set *set);
+int link_set_more_fd(const struct link_set *set);
 
 /** link_set_stats() - the sum over all links, those that were removed too */
 struct link_stats link_set_stats(const struct link_set *set);

@@ -24,11 +24,11 @@ struct link_set {
 	struct link_set_group *groups;
 	struct link_stats gone; /* of links that were removed, and of no link */
 
-	/* What tells of packets: the one link's descriptor, or from the second link on
+	/* What tells of packets: the one link's descriptors, or from the second link on
 	 * always epoll_fd. */
-	_Atomic int fd;
-	int epoll_fd;		   /* or -1 */
-	int watched[LINK_SET_MAX]; /* what it watches of each link, or -1 */
+	_Atomic int fd, more_fd;
+	int epoll_fd;		      /* or -1 */
+	int watched[LINK_SET_MAX][2]; /* what it watches of each link, or -1 */
 
 	int current;   /* that is received from; -1: there is none */
 	uint32_t held; /* a bit for each link that may have what no descriptor tells of */

@@ -205,6 +205,7 @@ static void mem_end_init(struct mem_wire *wire, int index, uint32_t ip_mtu)
 	end->link.ip_mtu = ip_mtu;
 	end->link.has_gid = true;
 	end->link.fd = -1;
+	end->link.more_fd = -1;
 	memcpy(end->link.gid, gid, sizeof(gid));
 	snprintf(end->link.ifname, sizeof(end->link.ifname), "mem%d", index);
 	mem_queue_init(&end->queue);

@@ -7,12 +7,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +18,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/log.h"
 #include "lib/util.h"
 #include "port_priv.h"
 
-/* A burst at 4 KiB path MTU is 256 KiB; some tens of them may wait for a poll. */
-#define SOCKET_BUFFER (16 << 20)
-#define ETH_P_EVERY   0x0003 /* ETH_P_ALL, of a header that clashes with eth.h */
 /* How long a host that has our address already may take to say so. */
 #define PROBE_MS 50
 
@@ -187,45 +183,7 @@ int link_port_check(const struct link_port_attr *attr, uint8_t gid[16])
 	return err ? err : interface_read(&port, attr->ifname);
 }
 
-/* Sockets */
-
-/* As much as the caller's privileges allow: beyond the limit, or up to it. */
-static void buffer_grow(int fd, int force, int plain)
-{
-	int size = SOCKET_BUFFER;
-
-	if (setsockopt(fd, SOL_SOCKET, force, &size, sizeof(size)) < 0)
-		setsockopt(fd, SOL_SOCKET, plain, &size, sizeof(size));
-}
-
-/* @protocol: 0 for one that gets nothing. It gets nothing before it has its filter. */
-static int socket_open(const struct link_port *port, uint16_t protocol)
-{
-	struct sockaddr_ll where = {
-		.sll_family = AF_PACKET,
-		.sll_protocol = htons(protocol),
-		.sll_ifindex = port->ifindex,
-	};
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), err;
-	int one = 1;
-
-	if (fd < 0)
-		return -errno;
-	buffer_grow(fd, SO_SNDBUFFORCE, SO_SNDBUF);
-	buffer_grow(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-	if (setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) < 0 ||
-		setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof(one)) < 0)
-		err = -errno;
-	else
-		err = port_filter_set(port, fd);
-	if (!err && bind(fd, (struct sockaddr *)&where, sizeof(where)) < 0)
-		err = -errno;
-	if (err) {
-		close(fd);
-		return err;
-	}
-	return fd;
-}
+/* The link */
 
 /* No other process of this network namespace has the address on this interface: a name
  * that goes with its owner, in the namespace's own list of names (unix(7), "abstract").
@@ -259,20 +217,25 @@ static int mac_add(const struct link_port *port)
 	};
 
 	memcpy(req.mr_address, port->self.mac, ETH_MAC_SIZE);
-	if (setsockopt(port->link.fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req,
-		    sizeof(req)) < 0)
+	if (setsockopt(port->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &req, sizeof(req)) <
+		0)
 		return -errno;
 	return 0;
 }
 
 static int sockets_open(struct link_port *port)
 {
-	int fd = socket_open(port, ETH_P_EVERY);
+	int err = port_rings_open(port);
 
-	if (fd < 0)
-		return fd;
-	port->link.fd = fd;
-	port->tapped_fd = socket_open(port, 0);
+	port->rx.has_rings = !err;
+	if (err) {
+		log_write(LOG_LEVEL_INFO, "port", "%s: no rings (%s), a slower port",
+			port->link.ifname, strerror(-err));
+		err = port_queue_open(port);
+	}
+	if (err)
+		return err;
+	port->tapped_fd = port_socket_open_mute(port);
 	return port->tapped_fd < 0 ? port->tapped_fd : mac_add(port);
 }
 
@@ -281,14 +244,13 @@ static int sockets_open(struct link_port *port)
  */
 static int address_probe(struct link_port *port)
 {
-	struct pollfd pfd = {.fd = port->link.fd, .events = POLLIN};
 	struct link_rx ignored[LINK_BURST];
 	uint64_t end = now_ns() + PROBE_MS * NSEC_PER_MSEC, now;
 	uint8_t frame[NEIGH_MSG_MAX];
 
 	port_frame_send(port, frame, neigh_probe_put(&port->self, frame));
 	while ((now = now_ns()) < end) {
-		poll(&pfd, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
+		link_wait(&port->link, (int)((end - now) / NSEC_PER_MSEC) + 1);
 		link_port_recv(&port->link, ignored, LINK_BURST);
 		if (port->link.stats.neigh_conflicts)
 			return -EADDRINUSE;
@@ -302,17 +264,17 @@ static void link_port_close(struct link *link)
 {
 	struct link_port *port = link_port(link);
 
-	if (port->link.fd >= 0) {
-		port_groups_close(port);
-		close(port->link.fd);
-	}
+	port_groups_close(port);
+	if (port->rx.has_rings)
+		port_rings_close(port);
+	else
+		port_queue_close(port);
 	if (port->tapped_fd >= 0)
 		close(port->tapped_fd);
 	if (port->name_fd >= 0)
 		close(port->name_fd);
 	neigh_destroy(port->neigh);
 	pthread_mutex_destroy(&port->neigh_lock);
-	free(port->rx.data);
 	free(port);
 }
 
@@ -329,21 +291,18 @@ static const struct link_ops link_port_ops = {
 static struct link_port *link_port_alloc(void)
 {
 	struct link_port *port = calloc(1, sizeof(*port));
-	uint8_t *data = malloc((size_t)PORT_RX_BUFFERS * PORT_BUFFER_SIZE);
 
-	if (!port || !data) {
-		free(port);
-		free(data);
+	if (!port)
 		return NULL;
-	}
 	port->link.ops = &link_port_ops;
 	port->link.has_gid = true;
 	port->link.fd = -1;
+	port->link.more_fd = -1;
+	port->fd = -1;
 	port->tapped_fd = -1;
 	port->name_fd = -1;
 	port->tx.max_pkts = RUN_MAX_PKTS;
 	port->tx.gso_refusal = EINVAL; /* Linux before 6.2 */
-	port->rx.data = data;
 	pthread_mutex_init(&port->neigh_lock, NULL);
 	return port;
 }

@@ -28,7 +28,7 @@ static int filter_change(const struct link_port *port, int option, const uint8_t
 	};
 
 	eth_group_mac(gid, req.mr_address);
-	if (setsockopt(port->link.fd, SOL_PACKET, option, &req, sizeof(req)) < 0)
+	if (setsockopt(port->fd, SOL_PACKET, option, &req, sizeof(req)) < 0)
 		return -errno;
 	return 0;
 }

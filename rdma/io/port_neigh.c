@@ -67,7 +67,7 @@ static void held_send(const struct link_port *port, struct neigh_held *held,
 	for (; held; held = next) {
 		next = held->next;
 		memcpy(held->data + PORT_VNET_SIZE, mac, ETH_MAC_SIZE);
-		if (send(port->link.fd, held->data, held->size, MSG_DONTWAIT) < 0) {
+		if (send(port->fd, held->data, held->size, MSG_DONTWAIT) < 0) {
 			/* lost, like a packet on the wire */
 		}
 		free(held);

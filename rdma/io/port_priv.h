@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The parts of a packet port: what it is on (port.c, port_filter.c), its transmit and
- * receive sides (port_tx.c, port_rx.c), neighbours (port_neigh.c) and groups
+ * The parts of a packet port: what it is on (port.c), its sockets (port_socket.c,
+ * port_filter.c), where frames come in (port_rings.c, or else port_queue.c), its transmit
+ * and receive sides (port_tx.c, port_rx.c), neighbours (port_neigh.c) and groups
  * (port_group.c).
  */
 #ifndef RDMA_IO_PORT_PRIV_H
@@ -15,34 +16,46 @@
 #include "gid.h"
 #include "neigh.h"
 #include "port.h"
+#include "port_ring.h"
 #include "run.h"
 
-#define PORT_RX_BUFFERS 16
-/* holds any frame, and what the peer's kernel leaves to be cut up */
-#define PORT_BUFFER_SIZE (65536 + 64)
-#define PORT_GROUPS_MAX	 257 /* the engine's, and the one that IPv6 neighbours ask */
+#define PORT_GROUPS_MAX 257 /* the engine's, and the one that IPv6 neighbours ask */
 
 /* In front of each frame, both ways: checksums and segmentation that are yet to be done
  * (PACKET_VNET_HDR).
  */
 #define PORT_VNET_SIZE sizeof(struct virtio_net_hdr)
 
-struct port_rx_buffer {
+/* A frame as it came in, the virtio-net header first. */
+struct port_input {
+	const uint8_t *data;
+	size_t size;
+	bool is_cut; /* it was larger than what there is of it */
+};
+
+/* The frame that is being handed out, packet by packet. */
+struct port_frame {
 	struct eth_packet pkt;
 	size_t segment;	 /* bytes of UDP payload of each packet; the last has the rest */
 	size_t consumed; /* bytes of UDP payload handed out so far; all: none is left */
 	uint16_t index;	 /* of the next packet */
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(uint32_t))];
+};
+
+enum { PORT_RING_SMALL, PORT_RING_LARGE, PORT_RINGS };
+
+struct port_queue;
+
+struct port_rings {
+	int fd[PORT_RINGS];
+	struct port_ring ring[PORT_RINGS];
+	int last; /* where the last frame came from */
 };
 
 struct port_rx {
-	int n_filled;	       /* buffers that the last receive filled */
-	int current;	       /* the one being handed out */
-	uint32_t kernel_drops; /* the socket's counter as last seen */
-	struct mmsghdr msg[PORT_RX_BUFFERS];
-	struct iovec iov[PORT_RX_BUFFERS];
-	struct port_rx_buffer buffer[PORT_RX_BUFFERS];
-	uint8_t *data; /* PORT_RX_BUFFERS of PORT_BUFFER_SIZE */
+	bool has_rings; /* or else a queue */
+	struct port_rings rings;
+	struct port_queue *queue;
+	struct port_frame frame;
 };
 
 struct link_port {
@@ -50,8 +63,8 @@ struct link_port {
 	struct neigh_self self;
 	int ifindex;
 	bool is_ipv4;
-	/* What is sent from link.fd does not come back to it, but what is sent from this
-	 * one does: packets to ourselves and to groups. */
+	int fd; /* to send from; what is does not come back */
+	/* What is sent from this one does: packets to ourselves and to groups. */
 	int tapped_fd;
 	int name_fd; /* keeps other processes here from taking the address */
 	struct run_tx tx;
@@ -73,6 +86,18 @@ static inline struct link_port *link_port(struct link *link)
 	return (struct link_port *)link;
 }
 
+/* port_socket.c; 0, a descriptor, or negative errno */
+/* With the link's filter, and for virtio-net headers; it gets nothing before it is bound,
+ * but can send, from the interface that it is given.
+ */
+int port_socket_open(const struct link_port *port);
+int port_socket_bind(const struct link_port *port, int fd);
+/* One that gets nothing. */
+int port_socket_open_mute(const struct link_port *port);
+/* A buffer of @size, or as much as the caller's privileges allow: beyond the limit by
+ * option @force, up to it by @plain. */
+void port_buffer_grow(int fd, int force, int plain, int size);
+
 /* port_filter.c: only what concerns this link gets into the socket */
 int port_filter_set(const struct link_port *port, int fd);
 
@@ -84,6 +109,21 @@ void port_frame_send(const struct link_port *port, const void *frame, size_t siz
 
 /* port_rx.c */
 int link_port_recv(struct link *link, struct link_rx *pkts, int max);
+
+/* port_rings.c, port_queue.c: where frames come in. One of the two is opened: it sets
+ * port->fd and the link's descriptors. */
+int port_rings_open(struct link_port *port);
+void port_rings_close(struct link_port *port);
+int port_queue_open(struct link_port *port);
+void port_queue_close(struct link_port *port);
+/* A new look. Frames that were handed out are not read any more; with @keep the last one
+ * still is. */
+void port_rings_begin(struct link_port *port, bool keep);
+void port_queue_begin(struct link_port *port, bool keep);
+/* The next frame, valid until a look begins that does not keep it. false: none is there,
+ * or this look is over. */
+bool port_rings_next(struct link_port *port, struct port_input *in);
+bool port_queue_next(struct link_port *port, struct port_input *in);
 
 /* port_neigh.c */
 /* As neigh_find(); what it wants to ask is asked. */

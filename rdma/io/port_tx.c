@@ -34,7 +34,7 @@ static struct way way_find(
 	} else if (!memcmp(dgid, port->self.gid, 16)) {
 		memcpy(way.mac, port->self.mac, sizeof(way.mac));
 	} else {
-		way.fd = port->link.fd;
+		way.fd = port->fd;
 		way.kind = port_neigh_find(port, dgid, n_packets, way.mac);
 	}
 	return way;
@@ -163,7 +163,7 @@ void port_frame_send(const struct link_port *port, const void *frame, size_t siz
 	};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 
-	if (sendmsg(port->link.fd, &msg, MSG_DONTWAIT) < 0) {
+	if (sendmsg(port->fd, &msg, MSG_DONTWAIT) < 0) {
 		/* Whoever needs it asks again. */
 	}
 }

@@ -18,6 +18,15 @@
  */
 #define SEND_WAIT_MS 1
 
+/* Is packet @i followed by one of its size? The first packet of a WRITE is longer than
+ * those behind it, which together are fewer messages without it.
+ */
+static bool begins_run(const struct link_burst *burst, int i)
+{
+	return i + 1 < burst->n_pkts &&
+	       link_tx_size(&burst->pkt[i]) == link_tx_size(&burst->pkt[i + 1]);
+}
+
 struct run run_find(
 	const struct link_burst *burst, int first, int max_pkts, unsigned int n_sports)
 {
@@ -32,6 +41,8 @@ struct run run_find(
 		if (size > segment || total + size > RUN_MAX_BYTES ||
 			pkt->sport_hash % n_sports != head->sport_hash % n_sports ||
 			memcmp(pkt->dgid, head->dgid, sizeof(pkt->dgid)) != 0)
+			break;
+		if (size < segment && n == 1 && begins_run(burst, first + n))
 			break;
 		total += size;
 		n++;

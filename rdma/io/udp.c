@@ -269,6 +269,7 @@ static struct link_udp *link_udp_alloc(void)
 	udp->link.ops = &link_udp_ops;
 	udp->rx.own.fd = -1;
 	udp->rx.epoll_fd = -1;
+	udp->link.more_fd = -1;
 	udp->tx.runs.max_pkts = RUN_MAX_PKTS;
 	/* on an interface without checksum offload */
 	udp->tx.runs.gso_refusal = EIO;

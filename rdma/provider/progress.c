@@ -191,6 +191,7 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 		{.fd = dev->wake_fd, .events = POLLIN},
 		{.fd = dev->port_fd, .events = POLLIN},
 		{.fd = link_set_fd(dev->links), .events = POLLIN},
+		{.fd = link_set_more_fd(dev->links), .events = POLLIN},
 	};
 	uint64_t now = now_ns();
 	struct timespec ts, *timeout = NULL;
@@ -203,7 +204,10 @@ static void thread_sleep(struct device *dev, uint64_t until_ns, bool packets)
 			(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
 		timeout = &ts;
 	}
-	ppoll(fds, packets ? 3 : 2, timeout, NULL);
+	if (ppoll(fds, packets ? 4 : 2, timeout, NULL) > 0 && packets) {
+		link_take_error(&fds[2]);
+		link_take_error(&fds[3]);
+	}
 	if ((fds[0].revents & POLLIN) && read(dev->wake_fd, &count, sizeof(count)) < 0) {
 		/* Somebody else can't have read it; nothing is lost if so. */
 	}
@@ -250,6 +254,8 @@ static int run_locked(struct device *dev)
 
 /* Who polls memory, and that on every core, leaves the thread no time but what the
  * scheduler takes from them: from Linux 6.12 on at once for threads with a short slice.
+ * Not in a program with real-time priority: a thread with less, kept off its core while
+ * it holds a lock, would stop it.
  */
 static void ask_for_short_slice(void)
 {
@@ -262,6 +268,8 @@ static void ask_for_short_slice(void)
 		uint64_t runtime, deadline, period;
 	} attr = {.size = sizeof(attr), .policy = SCHED_OTHER, .runtime = SLICE_NS};
 
+	if (sched_getscheduler(0) != SCHED_OTHER)
+		return;
 	/* Older kernels, and those that refuse, make it slower, not wrong. */
 	syscall(SYS_sched_setattr, 0, &attr, 0);
 }

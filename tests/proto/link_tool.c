@@ -21,7 +21,6 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +90,6 @@ static void rx_print(const struct link_rx *rx)
 
 static void do_recv(struct link *link, const char *args)
 {
-	struct pollfd pfd = {.fd = link->fd, .events = POLLIN};
 	struct link_rx rx[LINK_BURST];
 	int n, left, timeout_ms;
 
@@ -99,7 +97,7 @@ static void do_recv(struct link *link, const char *args)
 		exit(2);
 	while (left > 0) {
 		n = link->ops->recv(link, rx, MIN(left, LINK_BURST));
-		if (n == 0 && poll(&pfd, 1, timeout_ms) == 0)
+		if (n == 0 && !link_wait(link, timeout_ms))
 			break;
 		for (int i = 0; i < n; i++)
 			rx_print(&rx[i]);
