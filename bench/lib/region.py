@@ -38,7 +38,11 @@ class Region:
                        "regions": [{"name": "r", "socket": self.socket, "size": self.size,
                                     "sockets": PROCESSES, "hugepages": "never",
                                     **self.access, **self.guests}]}, file)
-        self.process = subprocess.Popen([self.server, "--config", config],
+        self.start()
+        return self
+
+    def start(self):
+        self.process = subprocess.Popen([self.server, "--config", f"{self.folder}/config.json"],
                                         stdout=subprocess.PIPE, text=True)
         end = time.monotonic() + PATIENCE
         while not os.path.exists(self.socket + ".dir"):
@@ -46,12 +50,18 @@ class Region:
                 self.__exit__()
                 raise RuntimeError("the ivshmem server does not start")
             time.sleep(0.01)
-        return self
 
-    def __exit__(self, *_):
+    def stop(self):
         self.process.terminate()
         self.process.wait(PATIENCE)
         self.process.stdout.close()
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def __exit__(self, *_):
+        self.stop()
         shutil.rmtree(self.folder)
 
     def counters(self, guest=None):

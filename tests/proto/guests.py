@@ -7,6 +7,7 @@ import glob
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ class Guest:
         self.name = f"g{number}"
         self.addr4, self.addr6 = f"10.8.0.{10 + number}", f"fd08::{10 + number}"
         self.region, self.program = region, agent
-        self.agent = self.relay = self.folder = None
+        self.agent = self.relay = self.folder = self.directory = self.uplink = None
 
     @staticmethod
     def config(number):
@@ -87,26 +88,37 @@ class Guest:
         os.rename(f"{self.folder}/new", f"{self.folder}/memory")
 
     def start_relay(self):
-        socket = f"{self.folder}/port"
-        if os.path.exists(socket):
-            os.unlink(socket)
+        port = f"{self.folder}/port"
+        if os.path.exists(port):
+            os.unlink(port)
         self.relay = subprocess.Popen([sys.executable, f"{HERE}/uplink_relay.py",
-                                       f"{self.region.socket}.{self.name}.guest", socket])
-        wait_for("relay", lambda: os.path.exists(socket))
+                                       f"{self.region.socket}.{self.name}.guest", port])
+        wait_for("relay", lambda: os.path.exists(port))
 
     def start_agent(self, wait=True):
         self.agent = subprocess.Popen(
             ["ip", "netns", "exec", self.name, self.program, "--region",
              f"{self.folder}/region", "--uplink", f"{self.folder}/port", "--memory",
              f"{self.folder}/memory"], stdout=subprocess.PIPE, text=True)
-        wait_for("agent", lambda: os.path.exists(f"{self.folder}/region.dir"))
+        wait_for("agent", self.answers)
         if wait:
             self.wait_up()
 
     def state(self):
         self.agent.send_signal(signal.SIGUSR1)
         self.directory = self.agent.stdout.readline()
-        return re.search(r"state=(\w+)", self.agent.stdout.readline())[1]
+        self.uplink = self.agent.stdout.readline()
+        return re.search(r"state=(\w+)", self.uplink)[1]
+
+    def answers(self):
+        """Does the agent take programs?"""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            return not s.connect_ex(f"{self.folder}/region.dir")
+
+    def lost(self):
+        """How often it has lost the server."""
+        self.state()
+        return int(re.search(r" lost=(\d+)", self.uplink)[1])
 
     def wait_up(self):
         wait_for("uplink", lambda: self.state() == "up")

@@ -9,6 +9,7 @@ Usage: socket_guests.py LIBRARY VRDMA_IVSHMEM VRDMA_GUEST
 import errno
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -194,6 +195,292 @@ c.send(b"z"); print(c.recv(10), flush=True); c.recv(1)'''])"""])
                              check=True, timeout=TIMEOUT_S, stdout=subprocess.PIPE).stdout
         self.assertTrue(got == data)
         self.assertGreater(one.counters()["offered"], before)
+
+
+# A connection of "one" with "two" that stays, and says so when told to.
+SERVE = """
+import socket
+s = socket.create_server(("{0}", 0)); print(s.getsockname()[1], flush=True)
+while True:
+    c = s.accept()[0]
+    while data := c.recv(100): c.send(data)
+"""
+CALL = """
+import socket, sys
+c = socket.create_connection(("{0}", {1}))
+for line in sys.stdin:
+    c.send(line.encode()); print(c.recv(100).decode(), end="", flush=True)
+"""
+
+
+class Ends(Programs):
+    """The agent, the server and the guest may go and come back, in any order."""
+
+    def call(self, port):
+        process = subprocess.Popen(
+            [*one.inside(), sys.executable, "-c", CALL.format(two.addr4, port)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for what in (process.stdin.close, process.stdout.close, process.wait, process.kill):
+            self.addCleanup(what)
+        self.say(process)
+        return process
+
+    def serve(self, shimmed=True):
+        process = self.start([*two.inside(shimmed), sys.executable, "-c",
+                              SERVE.format(two.addr4)])
+        return int(process.stdout.readline())
+
+    def say(self, process):
+        process.stdin.write("hello\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), "hello\n")
+
+    @staticmethod
+    def restart_agent(guest, kill=False):
+        (guest.agent.kill if kill else guest.agent.terminate)()
+        guest.agent.wait()
+        guest.agent.stdout.close()
+        guest.start_agent()
+
+    def test_agent_restarts(self):
+        for kill in (False, True):
+            with self.subTest(kill=kill):
+                before = self.call(self.serve())
+                self.assertEqual(rings(), 1)
+                self.restart_agent(one, kill)
+                self.say(before)
+                self.assertEqual(one.counters()["orphans"], 1)
+                second = self.call(self.serve())
+                self.assertEqual(rings(), 2)
+                # the old one's memory is still its own, when it ends as well
+                before.kill()
+                second.kill()
+                self.doCleanups()
+                wait_for("rings", lambda: rings() == one.counters()["orphans"] == 1)
+                self.end_guest(one)
+                wait_for("rings", lambda: rings() == 0)
+
+    @staticmethod
+    def end_guest(guest):
+        guest.relay.kill()
+        guest.relay.wait()
+        guest.start_relay()
+        guest.wait_up()
+
+    def test_guest_ends(self):
+        self.call(self.serve())
+        self.assertEqual(rings(), 1)
+        self.end_guest(one)
+        self.end_guest(two)
+        wait_for("rings", lambda: rings() == 0)
+
+    def test_server_restarts(self):
+        caller = self.call(self.serve())
+        lost = one.lost()
+        region.restart()
+        wait_for("loss", lambda: one.lost() > lost)
+        self.say(caller)
+        for guest in one, two:
+            # its BAR is the old server's: nothing is asked
+            wait_for("refusal", lambda g=guest: g.state() == "refused")
+        self.echo(one, two)
+        self.assertEqual(region.counters()["rings"], 0)
+        for guest in one, two:
+            guest.find_memory()
+            guest.wait_up()
+        before = one.counters()["offered"]
+        self.echo(one, two)
+        self.assertEqual(one.counters()["offered"] - before, 3)
+
+    def test_server_hangs(self):
+        """connect() waits for a while, and then it is the kernel's."""
+        port = self.serve(shimmed=False)
+        os.kill(region.process.pid, signal.SIGSTOP)
+        try:
+            self.call(port)
+        finally:
+            os.kill(region.process.pid, signal.SIGCONT)
+        one.wait_up()
+
+
+class Hostile(unittest.TestCase):
+    """A guest without agent that says what none does. It has address 10.8.0.13."""
+    HELLO, WELCOME, PUBLISH, UNPUBLISH, OFFER, CANCEL, ACCEPT, RELEASE = range(1, 9)
+    OFFER_R, CANCEL_R, ACCEPT_R, ACCEPTED = range(16, 20)
+    NAME = b"0123456789abcdef"
+    OWN, OTHER, FREE = "10.8.0.13", "10.8.0.11", "10.8.0.99"
+
+    def setUp(self):
+        self.sock = self.open()
+        self.say(self.HELLO, name=self.NAME, boot=os.urandom(16))
+        kind, _, error, _, size, *_ = self.hear()
+        self.assertEqual((kind, error, size), (self.WELCOME, 0, SIZE))
+        self.before = region.counters("g3")
+
+    def tearDown(self):
+        self.sock.close()
+        wait_for("end", lambda: region.counters("g3")["uplink"] == 0)
+        self.assertEqual(one.state(), "up")
+
+    @staticmethod
+    def open():
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(TIMEOUT_S)
+        sock.connect(f"{region.socket}.g3.guest")
+        return sock
+
+    @staticmethod
+    def frame(kind, number=0, src=("0.0.0.0", 0), dst=("0.0.0.0", 0), size=0, name=b"",
+              boot=b"", version=1, magic=0x70757276):
+        def ip(text):
+            return bytes(10) + b"\xff\xff" + socket.inet_aton(text)
+        return struct.pack("<IHHQiI16s16sIIQQ16s16s16s", magic, version, kind, number, 0, 0,
+                           ip(src[0]), ip(dst[0]), src[1], dst[1], 0, size, b"", name, boot)
+
+    def say(self, *args, **kwargs):
+        self.sock.sendall(self.frame(*args, **kwargs))
+
+    def hear(self):
+        """kind, number, error, offset, size, token; None at the end"""
+        try:
+            data = self.sock.recv(128, socket.MSG_WAITALL)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return None
+        _, _, kind, number, error, _, _, _, _, _, offset, size, token, _, _ = \
+            struct.unpack("<IHHQiI16s16sIIQQ16s16s16s", data)
+        return kind, number, error, offset, size, token
+
+    def counted(self, name):
+        return region.counters("g3")[name] - self.before[name]
+
+    def test_garbage(self):
+        good = self.frame(self.PUBLISH, 1)
+        for data in (b"\0" * 128, self.frame(self.PUBLISH, 1, magic=1), self.frame(99, 1),
+                     self.frame(self.WELCOME, 1), self.frame(self.OFFER, 0),
+                     self.frame(self.RELEASE, 7), self.frame(self.ACCEPTED, 1),
+                     good + os.urandom(128), self.frame(self.OFFER, 1, ("1.1.1.1", 1 << 20))):
+            with self.subTest(data=data[:16]):
+                before = self.counted("dropped_garbage")
+                self.sock.close()
+                wait_for("end", lambda: region.counters("g3")["uplink"] == 0)
+                self.setUp()
+                self.before["dropped_garbage"] -= before
+                self.sock.sendall(data)
+                self.assertIsNone(self.hear())
+                self.assertEqual(region.counters("g3")["uplink"], 0)
+
+    def test_before_hello_nothing_counts(self):
+        self.sock.close()
+        self.sock = self.open()
+        self.say(self.OFFER, 1, (self.OWN, 1), (self.OTHER, 1), size=4096)
+        self.say(self.HELLO, name=self.NAME, version=2)
+        self.assertEqual(self.hear()[:3], (self.WELCOME, 0, -errno.EPROTONOSUPPORT))
+        self.say(self.OFFER, 1, (self.OWN, 1), (self.OTHER, 1), size=4096)
+        self.say(self.HELLO, name=self.NAME)
+        self.assertEqual(self.hear()[:3], (self.WELCOME, 0, 0))
+
+    def test_second_uplink_is_refused(self):
+        with self.open() as sock:
+            self.assertEqual(sock.recv(1), b"")
+        self.assertEqual(self.counted("refused_busy"), 1)
+
+    def test_addresses_of_others(self):
+        self.say(self.PUBLISH, 1, dst=(self.OTHER, 80))
+        self.say(self.PUBLISH, 1, dst=("127.0.0.1", 80))
+        self.say(self.PUBLISH, 1, dst=(guests.HOST[0], 80))
+        self.say(self.OFFER, 2, (self.OTHER, 1), (self.OTHER, 2), size=4096)
+        self.assertEqual(self.hear()[:3], (self.OFFER_R, 2, -errno.EACCES))
+        self.say(self.ACCEPT, 3, (self.OWN, 1), (self.OTHER, 2))
+        self.assertEqual(self.hear()[:3], (self.ACCEPT_R, 3, -errno.EACCES))
+        self.assertEqual(self.counted("addr_refused"), 5)
+        self.assertEqual(self.counted("listeners"), 0)
+
+    def listener(self):
+        """A native one, for offers."""
+        process = subprocess.Popen([*host.inside(), sys.executable, "-c", f'''
+import socket, time
+s = socket.create_server(("{host.addr4}", 0)); print(s.getsockname()[1], flush=True)
+time.sleep(1000)'''], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return host.addr4, int(process.stdout.readline())
+
+    def test_offers(self):
+        there = self.listener()
+        for size in (0, (16 << 20) + 1):
+            self.say(self.OFFER, 1, (self.OWN, 1), there, size=size)
+            self.assertEqual(self.hear()[:3], (self.OFFER_R, 1, -errno.EINVAL))
+        self.say(self.OFFER, 1, (self.OWN, 1), (there[0], 1), size=4096)
+        self.assertEqual(self.hear()[:3], (self.OFFER_R, 1, -errno.ENOENT))
+        self.say(self.OFFER, 1, (self.OWN, 1), there, size=4096)
+        _, _, error, offset, size, _ = self.hear()
+        self.assertEqual((error, size), (0, 4096))
+        self.assertGreaterEqual(offset, 4096)
+        self.say(self.CANCEL, 1)
+        self.assertEqual(self.hear()[:3], (self.CANCEL_R, 1, 0))
+        self.say(self.CANCEL, 1)
+        self.assertEqual(self.hear()[:3], (self.CANCEL_R, 1, -errno.EBUSY))
+        self.assertEqual(rings(), 1)
+        self.say(self.RELEASE, 1)
+        wait_for("rings", lambda: rings() == 0)
+        # a number that is in use
+        for _ in range(2):
+            self.say(self.OFFER, 2, (self.OWN, 1), there, size=4096)
+        self.assertEqual(self.hear()[2], 0)
+        self.assertIsNone(self.hear())
+
+    def test_memory_ends(self):
+        there, n, places = self.listener(), 0, set()
+        while True:
+            n += 1
+            self.say(self.OFFER, n, (self.OWN, n), there, size=4 << 20)
+            _, _, error, offset, size, _ = self.hear()
+            if error:
+                break
+            self.assertTrue(all(abs(offset - p) >= 4 << 20 for p in places))
+            self.assertLessEqual(offset + size, SIZE)
+            places.add(offset)
+        self.assertEqual((error, len(places)), (-errno.ENOSPC, (SIZE >> 22) - 1))
+        self.assertEqual(self.counted("no_memory"), 1)
+        # another session of the same boot doesn't free it, another boot does
+        self.say(self.HELLO, name=self.NAME, boot=b"x" * 16)
+        self.hear()
+        self.assertEqual(rings(), 0)
+
+    def test_same_boot_keeps_memory(self):
+        there = self.listener()
+        self.say(self.HELLO, name=self.NAME, boot=b"y" * 16)
+        self.hear()
+        self.say(self.OFFER, 1, (self.OWN, 1), there, size=4096)
+        self.assertEqual(self.hear()[2], 0)
+        self.say(self.HELLO, name=self.NAME, boot=b"y" * 16)
+        self.hear()
+        self.assertEqual((rings(), self.counted("orphans")), (1, 1))
+        self.say(self.HELLO, name=self.NAME, boot=b"z" * 16)
+        self.hear()
+        self.assertEqual((rings(), self.counted("orphans")), (0, 0))
+
+    def test_says_very_much(self):
+        while not self.counted("throttled"):
+            self.sock.sendall(self.frame(self.UNPUBLISH, 1) * 10000)
+        self.assertEqual(one.state(), "up")
+
+    def test_reads_nothing(self):
+        """Then no more is taken of it, and others don't notice."""
+        self.sock.settimeout(0)
+        frame, at, stuck = self.frame(self.CANCEL, 1), 0, 0
+        while stuck < 20:
+            try:
+                at += self.sock.send((frame * 100)[at % 128:])
+                stuck = 0
+            except BlockingIOError:
+                stuck += 1
+                region.counters()
+        self.assertEqual((self.counted("uplink"), self.counted("dropped_garbage")), (0, 0))
+        self.assertEqual(one.state(), "up")
 
 
 if __name__ == "__main__":
