@@ -56,7 +56,7 @@ struct scenario {
 
 static struct var given[VARS_MAX];
 static unsigned n_given;
-static const char *preload, *netns_b, *folder = ".";
+static const char *preload, *netns_b, *region_b, *folder = ".";
 
 static void die(const char *what)
 {
@@ -170,6 +170,8 @@ static void actor_start(struct scenario *s, int lane)
 	close_range(LANE_FD + N_LANES, ~0u, 0);
 	if (preload)
 		setenv("LD_PRELOAD", preload, 1);
+	if (lane == 1 && region_b)
+		setenv("VRDMA_REGION", region_b, 1);
 	execl("/proc/self/exe", "conform", "-l", name, NULL);
 	die("exec");
 }
@@ -456,13 +458,15 @@ int main(int argc, char **argv)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "l:n:p:o:d:")) != -1) {
+	while ((opt = getopt(argc, argv, "l:n:p:r:o:d:")) != -1) {
 		if (opt == 'l')
 			actor_main(optarg[0] - 'A');
 		else if (opt == 'n')
 			netns_b = optarg;
 		else if (opt == 'p')
 			preload = optarg;
+		else if (opt == 'r')
+			region_b = optarg;
 		else if (opt == 'o')
 			folder = optarg;
 		else if (opt == 'd')

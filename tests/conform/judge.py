@@ -13,6 +13,7 @@ scenarios are deterministic, so that a difference is the shim's.
 
 import argparse
 import concurrent.futures
+import contextlib
 import difflib
 import os
 import re
@@ -25,11 +26,14 @@ sys.path[:0] = [HERE, f"{HERE}/../proto", f"{HERE}/../../bench"]
 import corners                       # noqa: E402
 import generate                      # noqa: E402
 import net                           # noqa: E402
+from guests import find_memory, wait_for     # noqa: E402
 from lib.region import Region        # noqa: E402
 
 BATCH = 12           # scenarios of one process of the tool
 BATCH_S = 400        # for these; only a failure takes so long
 N_JOBS = 2
+GUEST = "b"
+REGION_BYTES = 64 << 20
 
 
 class Places:
@@ -48,9 +52,11 @@ class Places:
             self.netns = None
             hosts = ("127.0.0.1", "127.0.0.1", "::1", "::1")
         self.given = dict(zip(("A", "B", "A6", "B6"), hosts))
+        self.region_b = None    # of lane B, if it is a guest
 
     def options(self):
         words = ["-n", self.netns] if self.netns else []
+        words += ["-r", self.region_b] if self.region_b else []
         for name, value in self.given.items():
             words += ["-d", f"{name}={value}"]
         return words
@@ -140,9 +146,29 @@ def judge_kernel(args, places, paths):
     return sorted(set(wrong))
 
 
+@contextlib.contextmanager
+def guest(agent, places, region):
+    """Lane B is in a guest, in that its directory is an agent's (guests.py)."""
+    places.region_b = f"{region.folder}/b"
+    with subprocess.Popen(
+            [*net.Veth.in_peer(), agent, "--region", places.region_b, "--uplink",
+             f"{region.socket}.{GUEST}.guest", "--memory", find_memory(region)]) as process:
+        try:
+            wait_for("agent", lambda: os.path.exists(places.region_b + ".dir"))
+            wait_for("uplink", lambda: region.counters(GUEST)["session"])
+            yield
+        finally:
+            process.terminate()
+
+
 def judge_shim(args, places, paths, remarks):
     expected, ways = run_all(args.tool, places, paths)
-    with Region(args.server) as region:
+    addresses = f"{GUEST}@{places.given['B']}+{places.given['B6']}"
+    with contextlib.ExitStack() as stack:
+        region = stack.enter_context(Region(args.server, size=REGION_BYTES,
+                                            guests=[addresses] if args.guest else ()))
+        if args.guest:
+            stack.enter_context(guest(args.guest, places, region))
         got, shim_ways = run_all(args.tool, places, paths,
                                  region.environment(args.shim))
     named = [name for name in expected if remarks.get(name) == "differs"]
@@ -175,6 +201,8 @@ def parse_args():
     parser.add_argument("tool", help="the program conform")
     parser.add_argument("--shim", help="the shim; without it: kernel against kernel")
     parser.add_argument("--server", help="vrdma-ivshmem, with --shim")
+    parser.add_argument("--guest", metavar="AGENT", help="vrdma-guest, with --shim: lane B "
+                        "is in a guest")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--count", type=int, default=420, help="generated scenarios")
     parser.add_argument("--rounds", type=int, default=3, help="kernel against kernel")

@@ -38,6 +38,13 @@ def wait_for(what, says):
         time.sleep(0.02)
 
 
+def find_memory(region):
+    """The path of a region's memory, which a guest has as its BAR."""
+    path, = (f for f in glob.glob(f"/proc/{region.process.pid}/fd/*")
+             if os.readlink(f).startswith("/memfd:ivshmem-"))
+    return path
+
+
 class Guest:
     """A context: a namespace, its relay and its agent."""
 
@@ -82,9 +89,7 @@ class Guest:
 
     def find_memory(self):
         """The BAR: a link, for another server's memory to be there later."""
-        path, = (f for f in glob.glob(f"/proc/{self.region.process.pid}/fd/*")
-                 if os.readlink(f).startswith("/memfd:ivshmem-"))
-        os.symlink(path, f"{self.folder}/new")
+        os.symlink(find_memory(self.region), f"{self.folder}/new")
         os.rename(f"{self.folder}/new", f"{self.folder}/memory")
 
     def start_relay(self):
