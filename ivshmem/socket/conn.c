@@ -8,8 +8,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 
 #include "epoll.h"
+#include "family.h"
 #include "keepalive.h"
 #include "real.h"
 #include "wait.h"
@@ -146,31 +148,40 @@ void conn_close_fd(int fd, struct fdent e)
 	conn_slot_release(c);
 }
 
-static void fd_adopt(int fd)
+bool conn_adopt(int fd, struct fdent e, const int memory_fd[2])
 {
-	if (fd < 0)
-		return;
-	real.fcntl64(fd, F_SETFD, FD_CLOEXEC);
-	fdtab_set(fd, (struct fdent){.kind = FD_OURS});
-}
-
-void conn_adopt(int fd, struct fdent e)
-{
-	const struct conn *c = &conns[e.index];
+	struct conn *c = &conns[e.index];
 	struct conn_local *local = &conn_locals[e.index];
 
-	if (!atomic_load(&local->n_fds)) {
-		if (!conn_ring_map_again(c))
-			return;
+	if (atomic_load(&local->n_fds)) {
+		conn_memory_close(memory_fd);
+	} else {
+		if (!conn_ring_map_again(c, memory_fd[0])) {
+			conn_memory_close(memory_fd);
+			return false;
+		}
+		memcpy(local->memory_fd, memory_fd, sizeof(local->memory_fd));
 		atomic_store(&local->fd, fd);
 		if (conn_is_far(c))
 			wait_bell_is_far(fd);
-		fd_adopt(c->memory_fd);
-		fd_adopt(c->lifetime_fd);
 		conn_slot_used(e.index);
 	}
 	atomic_fetch_add(&local->n_fds, 1);
 	fdtab_set(fd, e);
+	return true;
+}
+
+bool conn_take_over(int fd, struct fdent e, const int memory_fd[2])
+{
+	bool had = atomic_load(&conn_locals[e.index].n_fds);
+
+	if (!conn_adopt(fd, e, memory_fd))
+		return false;
+	if (had)
+		conn_hold(e.index, false);
+	else
+		family_take(e.index);
+	return true;
 }
 
 /* -- calls */

@@ -67,11 +67,9 @@ struct conn {
 	uint64_t offer_id;
 	uint64_t offered_ns;
 	uint64_t spin_ns[2];
-	/* The ring's memory: numbers and addresses are the same in all that have it by
-	 * fork. */
-	int memory_fd;
-	int lifetime_fd; /* tells the directory that somebody has it; -1: no need */
-	uint8_t *base;	 /* what is mapped */
+	/* The ring's memory: addresses are the same in all that have it. */
+	bool is_far;   /* conn_is_far() */
+	uint8_t *base; /* what is mapped */
 	size_t size;
 	uint64_t map_offset;
 };
@@ -80,6 +78,8 @@ struct conn {
 struct conn_local {
 	_Atomic int32_t fd; /* one that the bell can be rung on */
 	_Atomic uint32_t n_fds;
+	/* The ring's file, and what tells the directory that somebody has it; -1: none */
+	int memory_fd[2];
 };
 
 extern struct conn *conns; /* CONNS_MAX; NULL until the first */
@@ -97,13 +97,35 @@ uint32_t conn_count(void);
 /** conn_n_held() - how many connections this process has */
 uint32_t conn_n_held(void);
 
-/** For exec.c: the file of all slots; mapping it where it was; a descriptor that is a
- * connection; a connection of which none is left, perhaps
- */
+/** conn_arena_fd() - the file of all slots */
 int conn_arena_fd(void);
-int conn_adopt_arena(int fd, void *at);
-void conn_adopt(int fd, struct fdent e);
+
+/** conn_adopt_arena() - have this one; before the first connection. Return: 0 or -ENOMEM
+ * @fd: consumed on success
+ */
+int conn_adopt_arena(int fd);
+
+/** conn_join_arena() - the same, when others may just make the first
+ * @fd: borrowed
+ * Return: is it ours now, or has it been?
+ */
+bool conn_join_arena(int fd);
+
+/** conn_adopt() - @fd is the connection @e, which others gave to this process
+ * @memory_fd: as in conn_local; consumed, and out of the program's way already
+ * Return: false if its memory can't be had
+ */
+bool conn_adopt(int fd, struct fdent e, const int memory_fd[2]);
+
+/** conn_take_over() - as conn_adopt(), of one that was held (conn_hold()) on its way here
+ */
+bool conn_take_over(int fd, struct fdent e, const int memory_fd[2]);
+
+/** conn_adopt_or_leave() - one that was held for us, and of which none may be left */
 void conn_adopt_or_leave(uint32_t index);
+
+/** conn_hold() - it's on the way to another process: one more has it; or one less */
+void conn_hold(uint32_t index, bool one_more);
 
 /** conn_hold_all() - one more, or less, has all connections of this process: a fork */
 void conn_hold_all(uint32_t add);
@@ -191,7 +213,7 @@ static inline uint32_t conn_state(const struct conn *c)
 /** conn_is_far() - is one of the two ends in a guest, and the other one not there? */
 static inline bool conn_is_far(const struct conn *c)
 {
-	return c->lifetime_fd >= 0;
+	return c->is_far;
 }
 
 /** conn_is_ordinary() - has a ring, and no end in sight; without locks */

@@ -22,7 +22,8 @@ void conn_slot_used(uint32_t index);
 /* conn_ring.c */
 void conn_ring_unmap(struct conn *c);
 /* Where a program before mapped it. Return: false if something else is there */
-bool conn_ring_map_again(const struct conn *c);
+bool conn_ring_map_again(const struct conn *c, int memory_fd);
+void conn_memory_close(const int memory_fd[2]);
 /* The bell: a byte on the shadow. @arg: 1 + the connection's index */
 void conn_bell_ring(void *arg, enum shring_dir dir);
 

@@ -10,6 +10,10 @@
 
 #include "real.h"
 
+#define PLACE_FIRST ((uintptr_t)0x100000000000)
+#define PLACE_RANGE ((uintptr_t)0x400000000000)
+#define PLACE_UNIT  ((uintptr_t)0x10000) /* the largest page */
+
 /* The bell: a byte on the shadow. If it takes no more the peer has many to read. */
 void conn_bell_ring(void *arg, enum shring_dir dir)
 {
@@ -23,14 +27,33 @@ void conn_bell_ring(void *arg, enum shring_dir dir)
 	errno = saved;
 }
 
+/* Another process that is to have the ring must have the same place free: so it's one
+ * that few things are at, and not the same one in every program.
+ */
+static void *place_for(size_t size)
+{
+	static _Atomic uintptr_t next;
+	uintptr_t none = 0, start;
+
+	if (!atomic_load(&next)) {
+		random_bytes(&start, sizeof(start));
+		start = PLACE_FIRST + start % PLACE_RANGE / PLACE_UNIT * PLACE_UNIT;
+		atomic_compare_exchange_strong(&next, &none, start);
+	}
+	size = (size + PLACE_UNIT - 1) / PLACE_UNIT * PLACE_UNIT;
+	return (void *)atomic_fetch_add(&next, size);
+}
+
 /* The descriptors stay, for exec, and for the directory to know. Return: the channel */
 static void *ring_map(struct conn *c, const struct dir_memory *m, const int *fds)
 {
-	void *p = mmap(NULL, m->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0],
-		(off_t)m->map_offset);
+	struct conn_local *local = &conn_locals[conn_index(c)];
+	void *p = mmap(place_for(m->map_size), m->map_size, PROT_READ | PROT_WRITE,
+		MAP_SHARED, fds[0], (off_t)m->map_offset);
 
-	c->memory_fd = fdtab_protect(fds[0]);
-	c->lifetime_fd = fds[1] < 0 ? -1 : fdtab_protect(fds[1]);
+	local->memory_fd[0] = fdtab_protect(fds[0]);
+	local->memory_fd[1] = fds[1] < 0 ? -1 : fdtab_protect(fds[1]);
+	c->is_far = fds[1] >= 0;
 	if (p == MAP_FAILED)
 		return NULL;
 	c->base = p;
@@ -60,17 +83,25 @@ int conn_attach_ring(struct conn *c, const struct dir_memory *memory, const int 
 
 void conn_ring_unmap(struct conn *c)
 {
+	struct conn_local *local = &conn_locals[conn_index(c)];
+
 	if (c->base)
 		munmap(c->base, c->size);
-	if (c->memory_fd >= 0)
-		fdtab_release(c->memory_fd);
-	if (c->lifetime_fd >= 0)
-		fdtab_release(c->lifetime_fd);
+	conn_memory_close(local->memory_fd);
+	local->memory_fd[0] = local->memory_fd[1] = -1;
 }
 
-bool conn_ring_map_again(const struct conn *c)
+void conn_memory_close(const int memory_fd[2])
+{
+	for (int i = 0; i < 2; i++) {
+		if (memory_fd[i] >= 0)
+			fdtab_release(memory_fd[i]);
+	}
+}
+
+bool conn_ring_map_again(const struct conn *c, int memory_fd)
 {
 	return mmap(c->base, c->size, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_FIXED_NOREPLACE, c->memory_fd,
+		       MAP_SHARED | MAP_FIXED_NOREPLACE, memory_fd,
 		       (off_t)c->map_offset) == (void *)c->base;
 }

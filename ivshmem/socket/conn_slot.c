@@ -7,9 +7,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "family.h"
@@ -45,11 +47,10 @@ static void slot_lost(uint32_t index)
 		atomic_store(&lowest, index);
 }
 
-static int arena_map(int fd, void *at)
+static int arena_map(int fd)
 {
 	size_t size = sizeof(struct arena);
-	struct arena *p = mmap(at, size, PROT_READ | PROT_WRITE,
-		MAP_SHARED | (at ? MAP_FIXED_NOREPLACE : 0), fd, 0);
+	struct arena *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -67,8 +68,11 @@ static int arena_make(void)
 	if (fd < 0 || ftruncate(fd, sizeof(struct arena)))
 		return -ENOMEM;
 	fd = fdtab_protect(fd);
-	return fd < 0 ? -ENOMEM : arena_map(fd, NULL);
+	return fd < 0 ? -ENOMEM : arena_map(fd);
 }
+
+static pthread_once_t first = PTHREAD_ONCE_INIT;
+static void make_first(void);
 
 static void tables_make(void)
 {
@@ -86,7 +90,8 @@ static void slot_clear(struct conn *c)
 	memset((void *)c, 0, sizeof(*c));
 	c->generation = generation + 1;
 	c->holders = holders;
-	c->memory_fd = c->lifetime_fd = -1;
+	conn_locals[conn_index(c)].memory_fd[0] = -1;
+	conn_locals[conn_index(c)].memory_fd[1] = -1;
 }
 
 void conn_slot_used(uint32_t index)
@@ -116,10 +121,9 @@ static struct conn *slot_take(void)
 
 struct conn *conn_new(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct conn *c;
 
-	pthread_once(&once, tables_make);
+	pthread_once(&first, make_first);
 	if (!conns)
 		return NULL;
 	c = slot_take();
@@ -199,14 +203,50 @@ int conn_arena_fd(void)
 	return arena_fd;
 }
 
-int conn_adopt_arena(int fd, void *at)
+int conn_adopt_arena(int fd)
 {
 	conn_locals = table(CONNS_MAX * sizeof(*conn_locals), MAP_PRIVATE);
-	if (!conn_locals || arena_map(fd, at))
+	if (!conn_locals || arena_map(fd))
 		return -ENOMEM;
 	shring_ring_hook = conn_bell_ring;
 	fdtab_set(fd, (struct fdent){.kind = FD_OURS});
 	return 0;
+}
+
+/* What make_first() is to take. */
+static __thread int offered = -1;
+
+static void make_first(void)
+{
+	int copy = offered < 0 ? -1 : real.fcntl64(offered, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		tables_make();
+	else if (!conns)
+		conn_adopt_arena(fdtab_protect(copy));
+	else
+		real.close(copy);
+}
+
+bool conn_join_arena(int fd)
+{
+	struct stat theirs, ours;
+
+	if (fstat(fd, &theirs) || theirs.st_size != sizeof(struct arena))
+		return false;
+	offered = fd;
+	pthread_once(&first, make_first);
+	offered = -1;
+	return conns && !fstat(arena_fd, &ours) && ours.st_ino == theirs.st_ino &&
+	       ours.st_dev == theirs.st_dev;
+}
+
+void conn_hold(uint32_t index, bool one_more)
+{
+	if (one_more)
+		atomic_fetch_add(&conns[index].holders, 1);
+	else
+		slot_lost(index);
 }
 
 void conn_adopt_or_leave(uint32_t index)

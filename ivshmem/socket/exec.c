@@ -25,7 +25,6 @@
 struct head {
 	uint32_t magic;
 	int32_t arena_fd;
-	void *arena;
 	uint32_t n_held; /* indices of connections that the process had */
 	uint32_t n_fds;
 	int32_t number; /* in the family */
@@ -34,6 +33,7 @@ struct head {
 struct inherited {
 	int32_t fd;
 	struct fdent e;
+	int32_t memory_fd[2];
 };
 
 static int highest(void)
@@ -73,12 +73,14 @@ static uint32_t each_inherited(int file, bool keep)
 	uint32_t n = 0;
 
 	for (int fd = 0; fd <= fdtab_top(); fd++) {
-		struct inherited i = {fd, fdtab_get(fd)};
+		struct inherited i = {.fd = fd, .e = fdtab_get(fd)};
 
 		if (i.e.kind != FD_CONN || real.fcntl64(fd, F_GETFD) & FD_CLOEXEC)
 			continue;
-		keep_open(conns[i.e.index].memory_fd, keep);
-		keep_open(conns[i.e.index].lifetime_fd, keep);
+		memcpy(i.memory_fd, conn_locals[i.e.index].memory_fd,
+			sizeof(i.memory_fd));
+		keep_open(i.memory_fd[0], keep);
+		keep_open(i.memory_fd[1], keep);
 		if (file < 0 || put(file, &i, sizeof(i)))
 			n++;
 	}
@@ -88,10 +90,8 @@ static uint32_t each_inherited(int file, bool keep)
 /* Return: the number of the file, or -1: nothing is to be left */
 static int leave(void)
 {
-	struct head head = {.magic = MAGIC,
-		.arena_fd = conn_arena_fd(),
-		.arena = conns,
-		.number = family_number()};
+	struct head head = {
+		.magic = MAGIC, .arena_fd = conn_arena_fd(), .number = family_number()};
 	int to = highest(), file;
 
 	if (!conns || to < 0 || real.fcntl64(to, F_GETFD) >= 0)
@@ -231,6 +231,28 @@ static bool is_left(int file)
 	return n == sizeof(name) - 1 && !memcmp(target, name, (size_t)n);
 }
 
+static void fd_adopt(int fd)
+{
+	if (fd < 0)
+		return;
+	keep_open(fd, false);
+	fdtab_set(fd, (struct fdent){.kind = FD_OURS});
+}
+
+static void adopt_one(const struct inherited *i)
+{
+	/* By a duplicate of it there are the same ones. */
+	if (!atomic_load(&conn_locals[i->e.index].n_fds)) {
+		fd_adopt(i->memory_fd[0]);
+		fd_adopt(i->memory_fd[1]);
+		/* Better an end than silence. */
+		if (!conn_adopt(i->fd, i->e, i->memory_fd))
+			real.shutdown(i->fd, SHUT_RDWR);
+	} else {
+		conn_dup(i->e, i->fd);
+	}
+}
+
 static void adopt(int file)
 {
 	struct head head;
@@ -238,7 +260,7 @@ static void adopt(int file)
 	uint32_t *held = NULL;
 
 	if (!get(file, &head, sizeof(head)) || head.magic != MAGIC ||
-		head.n_held > CONNS_MAX || conn_adopt_arena(head.arena_fd, head.arena))
+		head.n_held > CONNS_MAX || conn_adopt_arena(head.arena_fd))
 		return;
 	keep_open(head.arena_fd, false);
 	family_adopt(head.number);
@@ -247,7 +269,7 @@ static void adopt(int file)
 		goto out;
 	for (uint32_t i = 0; i < head.n_fds && get(file, &inherited, sizeof(inherited));
 		i++)
-		conn_adopt(inherited.fd, inherited.e);
+		adopt_one(&inherited);
 	/* What was closed by exec is one process' less. */
 	for (uint32_t i = 0; i < head.n_held; i++)
 		conn_adopt_or_leave(held[i]);

@@ -135,6 +135,18 @@ void family_bury_all(void)
 	bury_dead_locked(NULL);
 }
 
+void family_close(int fd)
+{
+	short type = F_WRLCK;
+	bool locked = family && lock_take(&family->lock);
+
+	real.close(fd);
+	if (atomic_load(&me) >= 0)
+		file_lock((uint32_t)atomic_load(&me), F_SETLK64, &type);
+	if (locked)
+		lock_give(&family->lock);
+}
+
 void family_leave(void)
 {
 	int32_t number = atomic_exchange(&me, -1);

@@ -28,7 +28,8 @@ struct family {
 };
 
 /** family_open() - be of a family; before fork and exec
- * @fd:   borrowed for good: the file for locks, which must not be closed by this process
+ * @fd:   borrowed for good: the file for locks. No other descriptor of it may be closed
+ * by this process but by family_close().
  * @lost: called for each thing that a dead process had
  */
 void family_open(struct family *f, int fd, void (*lost)(uint32_t thing));
@@ -42,6 +43,11 @@ void family_bury(uint32_t thing);
 
 /** family_bury_all() - look for dead processes */
 void family_bury_all(void);
+
+/** family_close() - close a descriptor that may be another one of the file. That loses
+ * the lock, so nobody looks until it is there again.
+ */
+void family_close(int fd);
 
 /** family_leave() - this process ends, or it is a child: it has nothing, and no number */
 void family_leave(void);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fdtab.h"
+#include "pass.h"
 #include "real.h"
 #include "stream.h"
 
@@ -95,7 +96,7 @@ static ssize_t recvmsg_conn(int fd, struct fdent e, struct msghdr *msg, int flag
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	STREAM_OR(fd, recvmsg_conn(fd, e, msg, flags), real.recvmsg(fd, msg, flags));
+	STREAM_OR(fd, recvmsg_conn(fd, e, msg, flags), pass_recvmsg(fd, msg, flags));
 }
 
 EXPORT ssize_t write(int fd, const void *buf, size_t len)
@@ -132,7 +133,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int n_iov)
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	STREAM_OR(fd, stream_send(fd, e, msg->msg_iov, msg->msg_iovlen, flags),
-		real.sendmsg(fd, msg, flags));
+		pass_sendmsg(fd, msg, flags));
 }
 
 EXPORT int recvmmsg(

@@ -180,8 +180,8 @@ static void say_signals(struct call *c)
 
 static const struct op *op_find(const char *name)
 {
-	static const struct op *const tables[] = {
-		process_ops, socket_ops, data_ops, bulk_ops, wait_ops, fd_ops, child_ops};
+	static const struct op *const tables[] = {process_ops, socket_ops, data_ops,
+		bulk_ops, wait_ops, fd_ops, child_ops, pass_ops};
 
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
 		for (const struct op *op = tables[i]; op->name; op++) {

@@ -65,7 +65,7 @@ struct op {
 
 /* Each ends with an op without a name. */
 extern const struct op process_ops[], socket_ops[], data_ops[], bulk_ops[], wait_ops[],
-	fd_ops[], child_ops[];
+	fd_ops[], child_ops[], pass_ops[];
 
 /* -- actor.c */
 

@@ -16,6 +16,7 @@
 #include "ivshmem/socket/real.h"
 
 static struct family *family;
+static int family_file = -1;
 static uint32_t lost[8];
 static uint32_t n_lost;
 
@@ -26,19 +27,18 @@ static void on_lost(uint32_t thing)
 
 static int begin(void **state)
 {
-	static int file = -1;
-
 	real_init();
 	if (family) {
 		family_leave();
 		munmap(family, sizeof(*family));
-		close(file);
+		close(family_file);
 	}
-	file = memfd_create("family", 0);
-	assert_false(ftruncate(file, sizeof(*family)));
-	family = mmap(NULL, sizeof(*family), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	family_file = memfd_create("family", 0);
+	assert_false(ftruncate(family_file, sizeof(*family)));
+	family = mmap(NULL, sizeof(*family), PROT_READ | PROT_WRITE, MAP_SHARED,
+		family_file, 0);
 	assert_ptr_not_equal(family, MAP_FAILED);
-	family_open(family, file, on_lost);
+	family_open(family, family_file, on_lost);
 	n_lost = 0;
 	return 0;
 }
@@ -136,6 +136,34 @@ static void test_numbers_come_back(void **state)
 	assert_int_equal(n_lost, 10);
 }
 
+/* The kernel takes all locks of a process when it closes any descriptor of the file. */
+static void test_close_of_another(void **state)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	assert_false(pipe(ready));
+	pid = fork();
+	if (pid == 0) {
+		lock_forked();
+		family_forked();
+		family_take(5);
+		family_close(dup(family_file));
+		if (write(ready[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	family_bury_all();
+	assert_int_equal(n_lost, 0);
+	end(pid);
+	family_bury_all();
+	assert_int_equal(n_lost, 1);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void test_exec_keeps_number(void **state)
 {
 	int number;
@@ -158,6 +186,7 @@ int main(void)
 		cmocka_unit_test_setup(test_each_dies_alone, begin),
 		cmocka_unit_test_setup(test_given_up_is_not_lost, begin),
 		cmocka_unit_test_setup(test_numbers_come_back, begin),
+		cmocka_unit_test_setup(test_close_of_another, begin),
 		cmocka_unit_test_setup(test_exec_keeps_number, begin),
 	};
 
