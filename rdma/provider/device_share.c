@@ -126,6 +126,9 @@ static int device_create(const struct device_where *where,
 	rc = progress_start(dev);
 	if (rc)
 		goto err_port;
+	/* Addresses may have changed before port_watch() did. */
+	if (dev->gids.follows)
+		gids_look_again(dev);
 	*out = dev;
 	return 0;
 

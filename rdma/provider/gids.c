@@ -97,7 +97,9 @@ static void tell_left_out(struct device *dev, const uint8_t gid[16], int rc)
 {
 	char addr[DEVICE_ADDR_SIZE];
 
+	engine_lock(dev);
 	dev->gids.n_omissions++;
+	engine_unlock(dev);
 	gid_print(gid, addr);
 	log_write(LOG_LEVEL_WARN, MODULE, "%s: %s is no GID of this device: %s",
 		dev->ifname, addr,
@@ -182,6 +184,12 @@ int gids_check(const struct device *dev, const struct ibv_ah_attr *route)
 	return 0;
 }
 
+void gids_look_again(struct device *dev)
+{
+	atomic_store(&dev->gids_due, true);
+	progress_wake(dev);
+}
+
 void gids_use(struct device *dev, uint8_t index)
 {
 	dev->gids.entry[index].n_users++;
@@ -194,6 +202,5 @@ void gids_unuse(struct device *dev, uint8_t index)
 	if (--e->n_users || e->is_present || !dev->gids.follows)
 		return;
 	/* Nobody waits for the address any more: let the thread free its entry. */
-	atomic_store(&dev->gids_due, true);
-	progress_wake(dev);
+	gids_look_again(dev);
 }

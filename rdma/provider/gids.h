@@ -52,6 +52,9 @@ struct gids {
 int gids_open(struct device *dev, const struct device_where *where);
 void gids_close(struct device *dev);
 
+/** gids_look_again() - let the device's thread call gids_refresh() */
+void gids_look_again(struct device *dev);
+
 /** gids_refresh() - interfaces or addresses have changed, or nobody uses an entry any
  * more. By the device's thread, without locks.
  */

@@ -151,7 +151,9 @@ two_processes()
 	DEVICE[$NS_A]="--addr $SECOND_A,$ADDR6_A"
 	start "$NS_A" "$LOGS/second" ibv_rc_pingpong -g 1 -n 300 -c -e -p 18002
 	until [ "$(ip netns exec "$NS_A" ss -Htln | wc -l)" = 2 ]; do
-		kill -0 "$first" && kill -0 "$SERVER" || break
+		if ! kill -0 "$first" || ! kill -0 "$SERVER"; then
+			break
+		fi
 		sleep 0.02
 	done
 	DEVICE[$NS_B]="--addr $SECOND_B,$ADDR6_B"
