@@ -15,6 +15,7 @@
 
 static void fork_prepare(void)
 {
+	setup_fork_lock(true);
 	dirclient_fork_lock(true);
 	conn_hold_all(1);
 }
@@ -22,12 +23,14 @@ static void fork_prepare(void)
 static void fork_parent(void)
 {
 	dirclient_fork_lock(false);
+	setup_fork_lock(false);
 }
 
 static void fork_child(void)
 {
 	lock_forked();
 	dirclient_fork_lock(false);
+	setup_fork_lock(false);
 	dirclient_forked();
 	setup_forked();
 	conn_forked();

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "setup.h"
+#include "setup_priv.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
@@ -15,157 +14,7 @@
 #include "real.h"
 #include "wait.h"
 
-#define LISTENERS_MAX	 1024
 #define TOKEN_TIMEOUT_MS 10000 /* never reached, but if an agent ends */
-
-/* Listening sockets of this process, by the index in fdtab. */
-static struct {
-	_Atomic uint32_t n_fds; /* 0: free */
-	uint64_t id;		/* in the directory; 0: not published by this process */
-	uint32_t session;	/* with the directory; another one doesn't know it */
-	uint32_t ring[2];	/* sizes that its connections should have; 0: any */
-} listeners[LISTENERS_MAX];
-
-union address {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-	struct sockaddr_storage storage;
-};
-
-static bool is_tcp(int fd)
-{
-	int protocol = 0;
-	socklen_t len = sizeof(protocol);
-
-	return !real.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
-	       protocol == IPPROTO_TCP;
-}
-
-/* -- listening */
-
-/* A socket that only somebody with this address can have. */
-static int prove_address(const struct sockaddr *sa)
-{
-	union address a = {0};
-	socklen_t len = sa->sa_family == AF_INET ? sizeof(a.in) : sizeof(a.in6);
-	int fd;
-
-	memcpy(&a, sa, len);
-	a.in.sin_port = 0;
-	fd = real.socket(sa->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	if (!bind(fd, &a.sa, len))
-		return fd;
-	real.close(fd);
-	return -1;
-}
-
-static int prove_addresses(int *fds, int max)
-{
-	struct ifaddrs *all, *i;
-	int n = 0;
-
-	if (getifaddrs(&all))
-		return 0;
-	for (i = all; i && n < max; i = i->ifa_next) {
-		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET &&
-					    i->ifa_addr->sa_family != AF_INET6))
-			continue;
-		fds[n] = prove_address(i->ifa_addr);
-		if (fds[n] >= 0)
-			n++;
-	}
-	freeifaddrs(all);
-	return n;
-}
-
-static bool is_wildcard(int fd)
-{
-	union address a;
-	socklen_t len = sizeof(a);
-	struct dir_addr addr;
-
-	return !getsockname(fd, &a.sa, &len) && dir_addr_from(&addr, &a.sa, len) &&
-	       dir_addr_is_any(&addr);
-}
-
-static void publish(int fd, uint32_t index)
-{
-	struct dir_request request = {.op = DIR_PUBLISH,
-		.ring = {listeners[index].ring[0], listeners[index].ring[1]}};
-	struct dir_reply reply;
-	int fds[DIR_FDS_MAX] = {fd}, n = 1;
-
-	if (is_wildcard(fd))
-		n += prove_addresses(fds + 1, DIR_FDS_MAX - 1);
-	if (!dirclient_ask(&request, fds, n, &reply, NULL)) {
-		listeners[index].id = reply.id;
-		listeners[index].session = dirclient_session();
-	}
-	while (n > 1)
-		real.close(fds[--n]);
-}
-
-static void listener_add(int fd)
-{
-	struct fdent e = fdtab_get(fd);
-
-	for (uint32_t i = 0; i < LISTENERS_MAX; i++) {
-		uint32_t none = 0;
-
-		if (!atomic_compare_exchange_strong(&listeners[i].n_fds, &none, 1))
-			continue;
-		listeners[i].id = 0;
-		listeners[i].ring[0] = buffers_said(e, SO_RCVBUF);
-		listeners[i].ring[1] = buffers_said(e, SO_SNDBUF);
-		fdtab_set(fd, (struct fdent){.kind = FD_LISTENER, .index = i});
-		publish(fd, i);
-		return;
-	}
-}
-
-void setup_unpublish(int fd, struct fdent e)
-{
-	struct dir_request request = {.op = DIR_UNPUBLISH, .id = listeners[e.index].id};
-	struct dir_reply reply;
-
-	fdtab_set(fd, (struct fdent){.kind = FD_KERNEL});
-	if (atomic_fetch_sub(&listeners[e.index].n_fds, 1) == 1 && request.id)
-		dirclient_ask(&request, NULL, 0, &reply, NULL);
-}
-
-void setup_republish(int fd, struct fdent e)
-{
-	if (unlikely(!listeners[e.index].id ||
-		     listeners[e.index].session != dirclient_session()))
-		publish(fd, e.index);
-}
-
-void setup_dup(struct fdent e, int to)
-{
-	atomic_fetch_add(&listeners[e.index].n_fds, 1);
-	fdtab_set(to, e);
-}
-
-void setup_forked(void)
-{
-	for (uint32_t i = 0; i < LISTENERS_MAX; i++)
-		listeners[i].id = 0;
-}
-
-EXPORT int listen(int fd, int backlog)
-{
-	int rc = real.listen(fd, backlog), saved = errno;
-	struct fdent e = fdtab_get(fd);
-
-	if (!rc && dirclient_is_on() && (e.kind == FD_TCP || e.kind == FD_KERNEL) &&
-		is_tcp(fd))
-		listener_add(fd);
-	errno = saved;
-	return rc;
-}
 
 /* -- accepting */
 
@@ -266,8 +115,8 @@ EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	int new, saved;
 
 	/* One that was inherited, or published by the parent. */
-	if (unlikely(e.kind == FD_KERNEL && dirclient_is_on() && is_tcp(fd)))
-		listener_add(fd);
+	if (unlikely(e.kind == FD_KERNEL && dirclient_is_on() && setup_is_tcp(fd)))
+		setup_listener_add(fd);
 	else if (e.kind == FD_LISTENER)
 		setup_republish(fd, e);
 	new = real.accept4(fd, sa, len, flags);
@@ -279,6 +128,8 @@ EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 		return abort_accepted(new);
 	/* Another directory was asked than the one that knows of the listener? */
 	setup_republish(fd, e);
+	if (fdtab_get(new).kind != FD_CONN)
+		setup_check_address(fd, e, new);
 	errno = saved;
 	return new;
 }
@@ -409,7 +260,8 @@ EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 	int rc, saved = errno;
 
 	if ((e.kind == FD_TCP || e.kind == FD_KERNEL) && dirclient_is_on() && sa &&
-		(sa->sa_family == AF_INET || sa->sa_family == AF_INET6) && is_tcp(fd))
+		(sa->sa_family == AF_INET || sa->sa_family == AF_INET6) &&
+		setup_is_tcp(fd))
 		c = offer(fd, sa, len);
 	errno = saved;
 	rc = real.connect(fd, sa, len);

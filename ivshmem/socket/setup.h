@@ -5,6 +5,7 @@
 #ifndef IVSHMEM_SOCKET_SETUP_H
 #define IVSHMEM_SOCKET_SETUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fdtab.h"
@@ -17,6 +18,9 @@ void setup_republish(int fd, struct fdent e);
 
 /** setup_dup() - @to is the same listener as one that is @e */
 void setup_dup(struct fdent e, int to);
+
+/** setup_fork_lock() - before, after: no thread is publishing */
+void setup_fork_lock(bool take);
 
 /** setup_forked() - in the child: what the parent published is the parent's */
 void setup_forked(void);

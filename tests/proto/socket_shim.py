@@ -84,6 +84,18 @@ class Echo(unittest.TestCase):
                 self.echo("poll", address, bound)
                 self.assertEqual(self.counted("paired") - before, 5)
 
+    def test_address_that_comes_later(self):
+        """The first connection to it is the kernel's; by that it becomes known."""
+        server, port = self.start("block", "0.0.0.0", 3)
+        late = "10.9.0.77"
+        net.run("ip", "-n", net.PEER, "addr", "add", late + "/24", "dev", "v1")
+        self.addCleanup(net.run, "ip", "-n", net.PEER, "addr", "del", late + "/24", "dev", "v1")
+        for paired in 0, 1, 2:
+            subprocess.run(command(["call", "block", late, port, 1], True, False), check=True,
+                           timeout=TIMEOUT_S, stdout=subprocess.DEVNULL)
+            self.assertEqual(self.counted("paired"), paired)
+        self.assertEqual(server.communicate(timeout=TIMEOUT_S)[0], "done\n")
+
     def test_server_without_shim(self):
         self.echo("block", veth.addr4[1], shims=(False, True))
         self.assertEqual(self.counted("paired"), 0)
