@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ivshmem/guest/area.h"
 #include "ivshmem/guest/lifetime.h"
 #include "ivshmem/sockaddr.h"
 #include "lib/util.h"
@@ -220,7 +221,8 @@ static int end_new(struct uplink *u, uint64_t id)
 static bool is_in_memory(const struct uplink *u, const struct up_msg *msg)
 {
 	return msg->size && msg->size <= DIR_MEMORY_MAX && msg->size <= u->size &&
-	       msg->offset <= u->size - msg->size;
+	       msg->offset <= u->size - msg->size && msg->offset >= AREA_PAGE &&
+	       msg->offset % AREA_PAGE == 0;
 }
 
 static struct channel channel(const struct uplink *u, const struct up_msg *msg)

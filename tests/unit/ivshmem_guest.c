@@ -45,8 +45,8 @@ static void frame_bytes(void **state)
 
 	memcpy(expected + 24, "0123456789abcde", 16);
 	memcpy(expected + 40, "fedcba987654321", 16);
-	memcpy(expected + 56, "\x34\x12\0\0\xff\xff\0\0\6\5\4\3\2\1\0\0\0\x10\1\0\0\0\0\0",
-		24);
+	memcpy(expected + 56,
+		"\x34\x12\0\0\xff\xff\0\0\6\5\4\3\2\1\0\0\0\x10\1\0\0\0\0\0", 24);
 	memcpy(expected + 80, "tokentokentoken\0namenamenamenam\0bootbootbootboo", 48);
 	up_encode(frame, &msg);
 	assert_memory_equal(frame, expected, sizeof(frame));
@@ -310,11 +310,13 @@ static void guests_refused(void **state)
 	static const struct {
 		const char *spec, *error;
 	} cases[] = {
-		{REGION "guest=a@10.0.0.5", "region 'a': a region with guests needs sockets"},
+		{REGION "guest=a@10.0.0.5",
+			"region 'a': a region with guests needs sockets"},
 		{REGION "sockets=1,guest=a", "bad value 'a' for guest"},
 		{REGION "sockets=1,guest=a@", "bad value 'a@' for guest"},
 		{REGION "sockets=1,guest=a@10.0.0", "bad value 'a@10.0.0' for guest"},
-		{REGION "sockets=1,guest=a@127.0.0.1", "bad value 'a@127.0.0.1' for guest"},
+		{REGION "sockets=1,guest=a@127.0.0.1",
+			"bad value 'a@127.0.0.1' for guest"},
 		{REGION "sockets=1,guest=a@::", "bad value 'a@::' for guest"},
 		{REGION "sockets=1,guest=a/b@10.0.0.1",
 			"region 'a': a guest needs a name and an address"},
@@ -325,7 +327,8 @@ static void guests_refused(void **state)
 		{REGION "sockets=1,guest=a@10.0.0.1,guest=b@::ffff:10.0.0.1",
 			"region 'a': two guests have one address"},
 		{REGION "sockets=1,guest=a@10.0.0.1+10.0.0.2+10.0.0.3+10.0.0.4+10.0.0.5+"
-			"10.0.0.6+10.0.0.7+10.0.0.8+10.0.0.9+10.0.0.10+10.0.0.11+10.0.0.12+"
+			"10.0.0.6+10.0.0.7+10.0.0.8+10.0.0.9+10.0.0.10+10.0.0.11+10.0.0."
+			"12+"
 			"10.0.0.13+10.0.0.14+10.0.0.15+10.0.0.16+10.0.0.17",
 			NULL},
 	};
