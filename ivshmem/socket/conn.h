@@ -80,6 +80,7 @@ struct conn_local {
 	_Atomic uint32_t n_fds;
 	/* The ring's file, and what tells the directory that somebody has it; -1: none */
 	int memory_fd[2];
+	_Atomic uint32_t bells_taken; /* epoll sets have to know */
 };
 
 extern struct conn *conns; /* CONNS_MAX; NULL until the first */

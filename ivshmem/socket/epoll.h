@@ -18,6 +18,9 @@ void epoll_fd_closed(int fd, struct fdent e);
 /** epoll_fd_is_conn() - @fd, which may be in sets, has become a connection */
 void epoll_fd_is_conn(int fd);
 
+/** epoll_bell_taken() - bells of @fd, which is @e, were heard by somebody else */
+void epoll_bell_taken(int fd, struct fdent e);
+
 /** epoll_set_closed() - @fd, a set, is about to be closed */
 void epoll_set_closed(int fd, struct fdent e);
 

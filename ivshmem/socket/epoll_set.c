@@ -283,6 +283,22 @@ void epoll_fd_is_conn(int fd)
 	epoll_each_set(become_conn, fd, fdtab_get(fd));
 }
 
+static void heat_up(struct set *s, int fd, struct fdent e)
+{
+	struct member *m = epoll_member(s, fd);
+
+	(void)e;
+	if (!m || !m->is_conn || m->absent)
+		return;
+	epoll_move(s, m, MEMBER_HOT);
+	kick(s);
+}
+
+void epoll_bell_taken(int fd, struct fdent e)
+{
+	epoll_each_set(heat_up, fd, e);
+}
+
 /* -- epoll_ctl() */
 
 void epoll_wanted(struct set *s, struct member *m, const struct epoll_event *event)

@@ -148,7 +148,7 @@ static void cool(struct set *s, uint64_t now)
 static void bell_came(struct set *s, struct member *m, uint32_t events)
 {
 	struct conn *c;
-	enum doze doze;
+	bool forsaken;
 	int rc;
 
 	if (m && m->is_set)
@@ -165,12 +165,14 @@ static void bell_came(struct set *s, struct member *m, uint32_t events)
 	c = conn_lock(m->fd, m->e, SHRING_READ, &rc);
 	if (!c)
 		return;
-	doze = doze_begin(c, m->fd, SHRING_READ);
+	conn_advance(c, m->fd);
+	forsaken = conn_is_forsaken(c, m->fd);
+	/* Who relies on a bell has counted itself before it armed, under this lock. */
+	if (!forsaken)
+		doze_bell(c, m->fd, atomic_load(&c->watched) > m->armed);
 	conn_unlock(c, SHRING_READ);
-	if (doze == DOZE_SLEEP)
-		doze_end(&conns[m->e.index], m->fd, m->e, SHRING_READ);
-	else if (doze == DOZE_REVERT)
-		conn_revert(&conns[m->e.index], m->fd);
+	if (forsaken)
+		conn_revert(c, m->fd);
 }
 
 /* Wait in the kernel. Return: the program's events, or a negative errno */

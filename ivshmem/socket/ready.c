@@ -93,6 +93,7 @@ static enum doze doze(int fd, struct fdent e, enum shring_dir dir)
 		return DOZE_READY;
 	result = doze_begin(c, fd, dir);
 	conn_unlock(c, dir);
+	doze_pass_on(c, fd, e);
 	return result;
 }
 

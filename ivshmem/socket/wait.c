@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "epoll.h"
 #include "real.h"
 
 #define SPIN_VARIABLE	"VRDMA_SOCKET_SPIN" /* microseconds */
@@ -96,14 +97,19 @@ static void nap(uint64_t ns)
 	nanosleep(&ts, NULL);
 }
 
-/* Take away what rang before. Return: false if somebody else has to wake by it first */
-static bool bells_drain(struct conn *c, int fd)
+/* Take away what rang before, or all but the last if another set has to wake by it: the
+ * kernel tells a set of nothing that isn't there any more.
+ * Return: false if somebody who sleeps in a call has to wake by it first
+ */
+static bool bells_drain(struct conn *c, int fd, bool leave_one)
 {
+	bool take = !c->asleep && !leave_one;
 	char bells[64];
 	ssize_t n;
 
-	n = real.recv(
-		fd, bells, sizeof(bells), MSG_DONTWAIT | (c->asleep ? MSG_PEEK : 0));
+	n = real.recv(fd, bells, sizeof(bells), MSG_DONTWAIT | (take ? 0 : MSG_PEEK));
+	if (n > 1 && !c->asleep && leave_one)
+		real.recv(fd, bells, (size_t)n - 1, MSG_DONTWAIT);
 	if (n > 0)
 		return !c->asleep;
 	if (n == 0 && atomic_load(&c->read_shut))
@@ -113,6 +119,47 @@ static bool bells_drain(struct conn *c, int fd)
 	else
 		conn_shadow_failed(c, errno);
 	return true;
+}
+
+void doze_bell(struct conn *c, int fd, bool leave_one)
+{
+	int saved = errno;
+
+	if (!lock_take(&c->doze))
+		return;
+	if (conn_state(c) == CONN_RING)
+		bells_drain(c, fd, leave_one);
+	lock_give(&c->doze);
+	errno = saved;
+}
+
+/* Who sleeps in a call needs all of them away. A set that was to wake by one, of another
+ * thread or also of this one later, has to look without.
+ */
+static bool bells_take(struct conn *c, int fd)
+{
+	if (atomic_load(&c->watched))
+		atomic_store(&conn_locals[conn_index(c)].bells_taken, 1);
+	return bells_drain(c, fd, false);
+}
+
+void doze_pass_on(struct conn *c, int fd, struct fdent e)
+{
+	_Atomic uint32_t *taken = &conn_locals[conn_index(c)].bells_taken;
+
+	if (unlikely(atomic_load(taken)) && atomic_exchange(taken, 0))
+		epoll_bell_taken(fd, e);
+}
+
+/* As shring_arm(), but a ticket that others rely on stays. */
+static bool arm(struct conn *c, enum shring_dir dir)
+{
+	shring_arm_anyway(&c->ring, dir);
+	if (!conn_is_ready(c, dir))
+		return true;
+	if (!c->asleep && !atomic_load(&c->watched))
+		shring_disarm(&c->ring, dir);
+	return false;
 }
 
 enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir)
@@ -128,10 +175,10 @@ enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir)
 	/* Who was killed in its sleep does not wake. */
 	if (c->n_again > AGAIN_MAX)
 		c->asleep = c->n_again = 0;
-	if (conn_state(c) == CONN_RING && !bells_drain(c, fd))
+	if (conn_state(c) == CONN_RING && !bells_take(c, fd))
 		result = DOZE_AGAIN;
 	else if (conn_is_ready(c, dir) ||
-		 (conn_state(c) != CONN_CONNECTING && !shring_arm(&c->ring, dir)))
+		 (conn_state(c) != CONN_CONNECTING && !arm(c, dir)))
 		result = DOZE_READY;
 	else
 		c->asleep++;
@@ -237,6 +284,7 @@ static int doze(
 	int rc = 0;
 
 	conn_unlock(c, dir);
+	doze_pass_on(c, fd, e);
 	switch (found) {
 	case DOZE_SLEEP:
 		rc = sleep_on_shadow(c, fd, until);

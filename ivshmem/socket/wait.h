@@ -35,6 +35,16 @@ bool conn_is_ready(struct conn *c, enum shring_dir dir);
 /** doze_begin() - about to sleep on the shadow for @dir; locked for it */
 enum doze doze_begin(struct conn *c, int fd, enum shring_dir dir);
 
+/** doze_bell() - take away what woke an epoll set; locked for reading
+ * @leave_one: other sets may have to wake by it as well
+ */
+void doze_bell(struct conn *c, int fd, bool leave_one);
+
+/** doze_pass_on() - after doze_begin(), without locks: tell this process' epoll sets of
+ * bells that it took
+ */
+void doze_pass_on(struct conn *c, int fd, struct fdent e);
+
 /** doze_end() - awake; without locks */
 void doze_end(struct conn *c, int fd, struct fdent e, enum shring_dir dir);
 
