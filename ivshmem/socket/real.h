@@ -90,6 +90,7 @@
 		(posix_spawn_file_actions_t *, int))                                     \
 	X(int, posix_spawn_file_actions_addtcsetpgrp_np,                                 \
 		(posix_spawn_file_actions_t *, int))                                     \
+	X(long, syscall, (long, long, long, long, long, long, long))                     \
 	X(int, system, (const char *))                                                   \
 	X(FILE *, popen, (const char *, const char *))                                   \
 	X(int, pclose, (FILE *))                                                         \

@@ -165,6 +165,24 @@ class Rings(unittest.TestCase):
             self.assertEqual(program.communicate(timeout=TIMEOUT_S)[0], "1 ring, then 0\n")
 
 
+class Uring(unittest.TestCase):
+    """What would go past the rings is refused, in a way that programs know."""
+
+    PROGRAM = """if True:
+        import ctypes, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.syscall(425, 1, bytes(200)) == -1
+        print(ctypes.get_errno(), libc.io_uring_queue_init(1, bytes(300), 0))
+        assert libc.syscall(39) == os.getpid()
+    """
+
+    def test_refused(self):
+        done = subprocess.run([RUN, "--sockets", "--region", region.socket, "--", sys.executable,
+                               "-c", self.PROGRAM], stdout=subprocess.PIPE, text=True,
+                              timeout=TIMEOUT_S, check=True)
+        self.assertEqual(done.stdout, f"{errno.ENOSYS} {-errno.ENOSYS}\n")
+
+
 class Hostile(unittest.TestCase):
     """Who says to the directory what is not so. docs/socket-shim.md, section 3."""
 
