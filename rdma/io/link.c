@@ -57,10 +57,9 @@ static void icrc_whole(const struct wire_flow *flow, uint16_t ip_id, const uint8
 	size_t size, uint8_t icrc[WIRE_ICRC_SIZE])
 {
 	size_t covered = size - WIRE_ICRC_SIZE;
-	size_t hdr_len = MIN(covered, (size_t)WIRE_HDR_MAX);
-	uint32_t crc = icrc_begin(flow, ip_id, data, hdr_len, size);
+	uint32_t crc = icrc_begin(flow, ip_id, data, WIRE_BTH_SIZE, size);
 
-	icrc_end(icrc_add(crc, data + hdr_len, covered - hdr_len), icrc);
+	icrc_end(icrc_add(crc, data + WIRE_BTH_SIZE, covered - WIRE_BTH_SIZE), icrc);
 }
 
 void link_icrc_write(

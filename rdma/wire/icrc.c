@@ -17,10 +17,11 @@
 #include "gid.h"
 #include "packet.h"
 
-/* The finished CRC of the eight bytes 0xff that stand for the masked LRH. The raw
- * register value, 0xdebb20e3, is how it is usually quoted (Linux, rxe_icrc.c).
+/* The bytes 0xff that stand for the masked LRH. The CRC could begin with its value behind
+ * them; but with them IPv4, UDP and BTH are 48 bytes, and with RETH 64, which a CRC by 16
+ * bytes at a time takes without a rest.
  */
-#define CRC_OF_8_ONES (~0xdebb20e3u)
+#define LRH_SIZE 8
 
 #define IPV4_SIZE 20
 #define IPV6_SIZE 40
@@ -58,14 +59,15 @@ static uint8_t *ipv6_put(uint8_t *p, const struct wire_flow *flow, size_t udp_pa
 uint32_t icrc_begin(const struct wire_flow *flow, uint16_t ip_id, const uint8_t *bth,
 	size_t hdr_len, size_t udp_payload_len)
 {
-	uint8_t buf[IPV6_SIZE + UDP_SIZE + WIRE_HDR_MAX];
-	uint8_t *p;
+	uint8_t buf[LRH_SIZE + IPV6_SIZE + UDP_SIZE + WIRE_HDR_MAX];
+	uint8_t *p = buf + LRH_SIZE;
 
 	assert(hdr_len >= WIRE_BTH_SIZE && hdr_len <= WIRE_HDR_MAX);
+	memset(buf, 0xff, LRH_SIZE);
 	if (gid_is_ipv4(flow->dst))
-		p = ipv4_put(buf, flow, ip_id, udp_payload_len);
+		p = ipv4_put(p, flow, ip_id, udp_payload_len);
 	else
-		p = ipv6_put(buf, flow, udp_payload_len);
+		p = ipv6_put(p, flow, udp_payload_len);
 
 	be_put16(p, flow->sport);
 	be_put16(p + 2, flow->dport);
@@ -76,7 +78,7 @@ uint32_t icrc_begin(const struct wire_flow *flow, uint16_t ip_id, const uint8_t 
 	memcpy(p, bth, hdr_len);
 	p[4] = 0xff; /* FECN, BECN and the reserved bits beside them */
 	p += hdr_len;
-	return crc_add(CRC_OF_8_ONES, buf, (size_t)(p - buf));
+	return crc_add(0, buf, (size_t)(p - buf));
 }
 
 uint32_t icrc_add(uint32_t state, const void *buf, size_t size)
