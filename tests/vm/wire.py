@@ -29,10 +29,12 @@ ROCE_PORT = 4791
 KEPT_EACH = 16           # packets of one opcode and direction
 HOLD_S = 0.002           # how long a packet is held back to be overtaken
 SEED = 20261121
+RC_DATA = range(0x00, 0x0c)  # opcodes of SEND and WRITE
+PSN_MASK = 0xffffff
 
 
-def roce_opcode(frame):
-    """The opcode of an Ethernet frame with RoCEv2, None of any other."""
+def roce_bth(frame):
+    """What an Ethernet frame with RoCEv2 has from its BTH on, None of any other."""
     if len(frame) < 54:
         return None
     kind, = struct.unpack_from(">H", frame, 12)
@@ -45,7 +47,7 @@ def roce_opcode(frame):
     if len(frame) <= udp + 8 or \
             struct.unpack_from(">H", frame, udp + 2)[0] != ROCE_PORT:
         return None
-    return frame[udp + 8]
+    return frame[udp + 8:]
 
 
 def tap_open(name):
@@ -66,14 +68,35 @@ class End:
         self.counts = collections.Counter()
         self.kept = collections.defaultdict(list)
         self.held = None  # a frame that others overtake, and until when
+        self.next_psn = {}  # by queue pair
+
+    def begin(self, mischief):
+        """Count anew."""
+        self.mischief = mischief
+        self.random.seed(SEED)
+        self.counts.clear()
+        self.next_psn.clear()
+
+    def count(self, bth):
+        """Packets, and those of them that were sent before."""
+        self.counts["packets"] += 1
+        if bth[0] not in RC_DATA:
+            return
+        self.counts["data"] += 1
+        qpn, psn = bth[5:8], int.from_bytes(bth[9:12], "big")
+        ahead = (psn - self.next_psn.get(qpn, psn)) & PSN_MASK
+        if ahead > PSN_MASK // 2:
+            self.counts["again"] += 1
+        else:
+            self.next_psn[qpn] = psn + 1 & PSN_MASK
 
     def out_of_order(self, frame):
         """The frames to pass on now that @frame has come."""
-        opcode = roce_opcode(frame)
-        if opcode is None:
+        bth = roce_bth(frame)
+        if bth is None:
             return [frame]
-        self.counts["packets"] += 1
-        kept = self.kept[f"{opcode:#04x} over IPv{frame[14] >> 4}"]
+        self.count(bth)
+        kept = self.kept[f"{bth[0]:#04x} over IPv{frame[14] >> 4}"]
         if len(kept) < KEPT_EACH:
             kept.append(frame)
         what = self.fate()
@@ -168,9 +191,7 @@ def serve(ours, guest, control):
                     return
                 control.send(json.dumps([ours.counts, guest.counts]).encode())
                 for end in ours, guest:
-                    end.mischief = json.loads(message)
-                    end.random.seed(SEED)
-                    end.counts.clear()
+                    end.begin(json.loads(message))
         for source, sink in ends:
             burst(source, sink)
             if source.held and time.monotonic() > source.held[1]:
