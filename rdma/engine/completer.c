@@ -27,18 +27,24 @@ static const enum ibv_wc_opcode wc_opcodes[] = {
 	[IBV_WR_ATOMIC_FETCH_AND_ADD] = IBV_WC_FETCH_ADD,
 };
 
-/** completer_retire() - take the oldest request off the send queue with @status */
-void completer_retire(struct qp *qp, enum ibv_wc_status status)
+struct ibv_wc completer_wc(
+	const struct qp *qp, const struct sq_wqe *wqe, enum ibv_wc_status status)
 {
-	struct requester *req = &qp->req;
-	const struct sq_wqe *wqe = requester_wqe(req, req->tail);
-	struct ibv_wc wc = {
+	return (struct ibv_wc){
 		.wr_id = wqe->wr_id,
 		.status = status,
 		.opcode = wc_opcodes[wqe->opcode],
 		.byte_len = wqe->length,
 		.qp_num = qp->qpn,
 	};
+}
+
+/** completer_retire() - take the oldest request off the send queue with @status */
+void completer_retire(struct qp *qp, enum ibv_wc_status status)
+{
+	struct requester *req = &qp->req;
+	const struct sq_wqe *wqe = requester_wqe(req, req->tail);
+	struct ibv_wc wc = completer_wc(qp, wqe, status);
 	bool wanted = wqe->signaled || status != IBV_WC_SUCCESS;
 
 	if (req->cur == req->tail)

@@ -11,22 +11,14 @@
  *
  * Nothing overtakes: this way is taken when all earlier messages have arrived, which the
  * PSN that the receiver expects tells.
+ *
+ * All this with the engine's lock; without it in lane.c, by the same steps.
  */
-#include "engine_priv.h"
+#include "direct.h"
 
 #include "lib/util.h"
 
 #include <string.h>
-
-/* One message. */
-struct direct {
-	struct qp *from, *to; /* requester and responder; of a READ, data go back */
-	const struct sq_wqe *wqe;
-	/* what to copy */
-	int n_src, n_dst;
-	struct iovec src[ENGINE_SGE_MAX], dst[MAX(ENGINE_SGE_MAX, RQ_SGE_MAX)];
-	uint64_t old; /* what an atomic finds */
-};
 
 bool direct_is_possible(const struct qp *qp)
 {
@@ -105,13 +97,13 @@ static bool find_source(struct direct *d)
 
 static bool find_send(struct direct *d)
 {
-	const struct rq_wqe *buffer = rq_peek(d->to->rq);
 	struct sge_list list = {.mrs = d->to->engine->mrs, .pd = rq_pd(d->to->rq)};
 
-	if (!buffer)
+	d->buffer = rq_peek(d->to->rq);
+	if (!d->buffer)
 		return false;
-	list.n = buffer->n_sge;
-	list.sge = buffer->sge;
+	list.n = d->buffer->n_sge;
+	list.sge = d->buffer->sge;
 	d->n_dst = local_memory(
 		&list, d->wqe->length, IBV_ACCESS_LOCAL_WRITE, d->dst, RQ_SGE_MAX);
 	return d->n_dst >= 0 && find_source(d);
@@ -119,8 +111,11 @@ static bool find_send(struct direct *d)
 
 static bool find_write(struct direct *d)
 {
-	if (d->wqe->opcode == IBV_WR_RDMA_WRITE_WITH_IMM && !rq_peek(d->to->rq))
-		return false;
+	if (d->wqe->opcode == IBV_WR_RDMA_WRITE_WITH_IMM) {
+		d->buffer = rq_peek(d->to->rq);
+		if (!d->buffer)
+			return false;
+	}
 	if (!(d->to->attr.qp_access_flags & IBV_ACCESS_REMOTE_WRITE))
 		return false;
 	if (!d->wqe->length)
@@ -142,7 +137,6 @@ static bool find_read(struct direct *d)
 	       own_memory(d, IBV_ACCESS_LOCAL_WRITE, d->dst, &d->n_dst);
 }
 
-/* The last step is the atomic itself: it is done once nothing can fail any more. */
 static bool find_atomic(struct direct *d)
 {
 	struct iovec target;
@@ -152,17 +146,17 @@ static bool find_atomic(struct direct *d)
 		!remote_memory(d, sizeof(uint64_t), IBV_ACCESS_REMOTE_ATOMIC, &target) ||
 		(uintptr_t)target.iov_base % sizeof(uint64_t))
 		return false;
-	d->old = responder_do_atomic(target.iov_base,
-		d->wqe->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD, d->wqe->swap_add,
-		d->wqe->compare);
+	d->atomic = target.iov_base;
 	d->n_src = 1;
 	d->src[0] = (struct iovec){&d->old, sizeof(d->old)};
 	return true;
 }
 
-/* Find out what to copy where. Return: false if anything is in the way */
-static bool find_memory(struct direct *d)
+bool direct_find(struct direct *d)
 {
+	d->n_src = d->n_dst = 0;
+	d->buffer = NULL;
+	d->atomic = NULL;
 	switch (d->wqe->opcode) {
 	case IBV_WR_SEND:
 	case IBV_WR_SEND_WITH_IMM:
@@ -180,11 +174,15 @@ static bool find_memory(struct direct *d)
 	}
 }
 
-static void copy(const struct direct *d)
+void direct_copy(struct direct *d)
 {
 	struct iovec src = {0};
 	int s = 0;
 
+	if (d->atomic)
+		d->old = responder_do_atomic(d->atomic,
+			d->wqe->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD, d->wqe->swap_add,
+			d->wqe->compare);
 	for (int i = 0; i < d->n_dst; i++) {
 		uint8_t *to = d->dst[i].iov_base;
 		size_t left = d->dst[i].iov_len;
@@ -205,42 +203,60 @@ static void copy(const struct direct *d)
 	}
 }
 
-/* The message as its receiver's completion tells of it: in one packet. */
-static void receive_message(struct direct *d)
+struct ibv_wc direct_wc(const struct direct *d)
 {
 	const struct sq_wqe *wqe = d->wqe;
-	struct responder *resp = &d->to->resp;
-	struct wire_packet pkt = {
-		.opcode = WIRE_OPCODE(
-			engine_service(d->to), requester_opcode_only(wqe->opcode)),
-		.solicited = wqe->solicited,
-		.imm_be = wqe->imm_be,
-	};
-	uint32_t flags = wire_opcodes[pkt.opcode].flags;
+	bool is_write = wqe->opcode == IBV_WR_RDMA_WRITE_WITH_IMM;
+	bool has_imm = is_write || wqe->opcode == IBV_WR_SEND_WITH_IMM;
 
-	if (message_needs_wqe(resp, flags))
-		message_take_wqe(d->to);
-	message_begin(resp, &pkt, flags);
-	resp->received = wqe->length;
-	message_end(d->to, &pkt, flags);
+	return (struct ibv_wc){
+		.wr_id = d->buffer->wr_id,
+		.opcode = is_write ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV,
+		.byte_len = wqe->length,
+		.qp_num = d->to->qpn,
+		.src_qp = d->from->qpn,
+		.wc_flags = has_imm ? IBV_WC_WITH_IMM : 0,
+		.imm_data = has_imm ? wqe->imm_be : 0,
+	};
 }
 
-static void receive_fetch(struct direct *d)
+uint32_t direct_accept(struct direct *d)
 {
-	struct engine_stats *stats = &d->to->engine->stats;
 	struct responder *resp = &d->to->resp;
+	uint32_t end = psn_add(d->wqe->first_psn, d->wqe->n_pkts);
 
+	responder_accepted(resp, end, !sq_is_fetch(d->wqe));
 	resp->msn = psn_add(resp->msn, 1);
-	if (d->wqe->opcode == IBV_WR_RDMA_READ)
-		stats->rx_read_requests++;
-	else
-		stats->rx_atomic_requests++;
+	if (d->buffer)
+		rq_pop(d->to->rq);
+	return end;
+}
+
+void direct_count(struct engine_stats *stats, uint8_t opcode, uint64_t n)
+{
+	stats->direct_messages += n;
+	switch (opcode) {
+	case IBV_WR_SEND:
+	case IBV_WR_SEND_WITH_IMM:
+		stats->rx_send_messages += n;
+		break;
+	case IBV_WR_RDMA_READ:
+		stats->rx_read_requests += n;
+		break;
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		stats->rx_atomic_requests += n;
+		break;
+	default:
+		stats->rx_write_messages += n;
+	}
 }
 
 bool direct_message(struct qp *qp)
 {
 	struct requester *req = &qp->req;
 	struct direct d; /* large: the lists are left as they are */
+	struct ibv_wc wc;
 	uint32_t end;
 
 	d.from = qp;
@@ -248,20 +264,22 @@ bool direct_message(struct qp *qp)
 	if (!d.to)
 		return false;
 	d.wqe = requester_wqe(req, req->cur);
-	d.n_src = d.n_dst = 0;
-	if (!find_memory(&d))
+	if (!direct_find(&d))
 		return false;
-	copy(&d);
-	end = psn_add(d.wqe->first_psn, d.wqe->n_pkts);
-	responder_accepted(&d.to->resp, end, !sq_is_fetch(d.wqe));
+	direct_copy(&d);
+	if (d.buffer)
+		wc = direct_wc(&d);
+	end = direct_accept(&d);
+	/* It may have gone as packets that the receiver did not want. */
+	if (psn_diff(end, req->snd_max) > 0)
+		requester_count_messages(&qp->engine->stats, d.wqe->opcode, 1);
 	requester_arrived(qp, end);
-	qp->engine->stats.direct_messages++;
-	requester_count_message(&qp->engine->stats, d.wqe->opcode);
-	if (sq_is_fetch(d.wqe))
-		receive_fetch(&d);
-	else
-		receive_message(&d);
+	direct_count(&qp->engine->stats, d.wqe->opcode, 1);
+	if (d.buffer)
+		qp_complete_recv(
+			d.to, &wc, CQ_DIRECT | (d.wqe->solicited ? CQ_SOLICITED : 0));
 	completer_retire(qp, IBV_WC_SUCCESS);
 	requester_check_drained(qp);
+	lane_open(qp, d.to);
 	return true;
 }

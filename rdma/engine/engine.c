@@ -26,6 +26,7 @@ int engine_create(struct engine **out)
 	if (rc)
 		goto err_mrs;
 	TAILQ_INIT(&e->ready);
+	LIST_INIT(&e->lanes);
 	e->line_rate = LINE_RATE_DEFAULT;
 	*out = e;
 	return 0;
@@ -48,6 +49,7 @@ void engine_destroy(struct engine *e)
 
 struct mr_table *engine_mrs(struct engine *e)
 {
+	lanes_close_all(e);
 	return e->mrs;
 }
 
@@ -56,8 +58,9 @@ void engine_set_line_rate(struct engine *e, uint64_t rate)
 	e->line_rate = rate;
 }
 
-const struct engine_stats *engine_stats(const struct engine *e)
+const struct engine_stats *engine_stats(struct engine *e)
 {
+	lanes_close_all(e);
 	return &e->stats;
 }
 
@@ -89,6 +92,7 @@ static const uint8_t no_gid[16];
 
 void engine_set_gid(struct engine *e, uint8_t index, const uint8_t gid[16])
 {
+	lanes_close_all(e);
 	memcpy(e->gid[index], gid ? gid : no_gid, sizeof(e->gid[index]));
 	e->knows_gids = true;
 }
@@ -157,6 +161,7 @@ void engine_input_to(struct qp *qp, const struct wire_packet *pkt,
 	uint32_t flags = wire_opcodes[pkt->opcode].flags;
 	struct engine *e = qp->engine;
 
+	lanes_close(qp);
 	if (qp->state < IBV_QPS_RTR || qp->state > IBV_QPS_SQE) {
 		e->stats.rx_drop_qp_state++;
 		return;
@@ -247,9 +252,13 @@ struct link_tx *engine_emit(struct qp *qp, struct link_burst *burst,
  */
 static bool qp_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns)
 {
-	bool more = qp->throttle && !cnp_output(qp, burst);
+	bool more;
 
+	lane_close(qp);
+	more = qp->throttle && !cnp_output(qp, burst);
 	more |= requester_output(qp, burst, now_ns);
+	if (lane_comes_in(qp))
+		return more;
 	return !responder_output(qp, burst, now_ns) || more;
 }
 

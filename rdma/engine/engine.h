@@ -13,8 +13,11 @@
  *
  * Vocabulary types (work requests, completions, attributes) are those of verbs.h.
  *
- * Locking: none inside. The caller serialises all calls on one engine and its objects,
- * but for rq_post() and cq_poll(), which are the other end of rings (rq.h, cq.h).
+ * Locking: the caller serialises all calls on one engine and its objects (this is called
+ * the engine's lock), but for the other end of rings (rq.h, cq.h) and qp_post_lane().
+ * What those share with the rest has locks inside that are held briefly, in this order: a
+ * lane's (lane.c), producers' of completion queues by address; and by itself, that of a
+ * receive queue's producers.
  */
 #ifndef RDMA_ENGINE_ENGINE_H
 #define RDMA_ENGINE_ENGINE_H
@@ -114,8 +117,12 @@ void engine_destroy(struct engine *e);
  */
 void engine_set_line_rate(struct engine *e, uint64_t rate);
 
+/** engine_mrs() - the table of keys; not to be kept, as messages that pass without the
+ * caller's lock read it, and stop doing so before this returns
+ */
 struct mr_table *engine_mrs(struct engine *e);
-const struct engine_stats *engine_stats(const struct engine *e);
+/** engine_stats() - the counters as of now */
+const struct engine_stats *engine_stats(struct engine *e);
 
 /** engine_set_gid() - an address whose packets this engine gets
  *

@@ -89,15 +89,15 @@ struct requester {
 	struct sge_cursor cur_sge;
 	uint64_t cur_off; /* bytes up to cur_sge */
 
+	struct asked *asked; /* NULL until a READ or atomic is posted */
+	/* UC and UD: the burst that the last packet went into; what is in it completes
+	 * once it is sent, as only then its memory is free again */
+	uint64_t last_burst;
+
 	uint32_t next_psn;
 	uint32_t una_psn;
 	uint32_t snd_max;
 	uint32_t unrequested; /* packets since the last AckReq */
-	struct asked *asked;  /* NULL until a READ or atomic is posted */
-
-	/* UC and UD: the burst that the last packet went into; what is in it completes
-	 * once it is sent, as only then its memory is free again */
-	uint64_t last_burst;
 
 	uint64_t timeout_ns; /* of what was configured */
 	uint64_t rewound_ns; /* a loss was told, and sending began anew */
@@ -189,7 +189,10 @@ struct throttle {
 	struct cnp cnp;
 };
 
-/* In the order of what a packet touches; what none does is at the end. */
+/* What another core may be at while messages pass by lanes lies a cache line or more
+ * apart: what the peer reads as well (up to config), the requester's PSNs, the
+ * responder's.
+ */
 struct qp {
 	uint32_t qpn; /* first, as idtable.h wants it */
 	uint16_t sport_hash;
@@ -200,15 +203,16 @@ struct qp {
 	_Atomic enum ibv_qp_state state; /* also read by qp_state(), from any thread */
 	uint32_t mtu;			 /* path MTU, bytes */
 	struct rq *rq;			 /* config.srq or own */
+	struct lane *_Atomic lane;	 /* or NULL; once it was direct */
 	struct qp_attrs attr;
+	struct qp_config config;
 	struct requester req;
 	struct congestion congestion;
 	struct rtt rtt;
 	struct responder resp;
 	struct throttle *throttle; /* or NULL */
-	struct qp_config config;
-	struct mw_list windows; /* of type 2, bound through it */
-	uint32_t n_groups;	/* that it is attached to */
+	struct mw_list windows;	   /* of type 2, bound through it */
+	uint32_t n_groups;	   /* that it is attached to */
 };
 
 TAILQ_HEAD(qp_list, qp);
@@ -228,6 +232,7 @@ struct engine {
 	uint8_t gid[ENGINE_GID_MAX][16]; /* by index, zeros: none; see engine_set_gid() */
 	uint64_t line_rate;		 /* bytes per second */
 	struct mcast_groups groups;
+	LIST_HEAD(, lane) lanes; /* that are open */
 	/* What every message writes is on as few cache lines as can be, as the next one's
 	 * sender may be another core. */
 	_Alignas(CACHE_LINE) struct qp_list ready; /* may have something to send */
@@ -274,13 +279,18 @@ void qp_fail(struct qp *qp);
 void qp_fail_send(struct qp *qp);
 /* Tell the owner of an IBV_EVENT_QP_... */
 void qp_raise(struct qp *qp, enum ibv_event_type event);
-/* @solicited: the sender wants an event */
-void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc, bool solicited);
+/* @flags: enum cq_flags */
+void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc, int flags);
 void qp_complete_send(struct qp *qp, const struct ibv_wc *wc);
 
 /* sq.c */
 /* Is it a READ or an atomic, which is answered with data? */
 bool sq_is_fetch(const struct sq_wqe *wqe);
+/* Write @wr into the next place of the send queue, which it does not take yet.
+ * Return: as qp_post_send()
+ */
+int sq_fill(struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah,
+	struct sq_wqe **out);
 /* Is it done here, without a packet? */
 static inline bool sq_is_local(const struct sq_wqe *wqe)
 {
@@ -310,9 +320,7 @@ int requester_prepare_fetch(struct requester *req);
 bool requester_output(struct qp *qp, struct link_burst *burst, uint64_t now_ns);
 /* All before @psn has arrived, without packets. */
 void requester_arrived(struct qp *qp, uint32_t psn);
-/* The opcode of a SEND or WRITE of one packet */
-uint8_t requester_opcode_only(uint8_t wr_opcode);
-void requester_count_message(struct engine_stats *stats, uint8_t opcode);
+void requester_count_messages(struct engine_stats *stats, uint8_t opcode, uint64_t n);
 /* Complete request @index with @status, all others as flushed; enter the error state. */
 void requester_fail(struct qp *qp, uint32_t index, enum ibv_wc_status status);
 void requester_flush(struct qp *qp);
@@ -346,6 +354,8 @@ bool retry_is_under_way(const struct qp *qp, uint64_t now_ns);
 /* completer.c */
 void completer_input(struct qp *qp, const struct wire_packet *pkt, uint64_t now_ns);
 void completer_retire(struct qp *qp, enum ibv_wc_status status);
+struct ibv_wc completer_wc(
+	const struct qp *qp, const struct sq_wqe *wqe, enum ibv_wc_status status);
 
 /* responder.c */
 /* Forget the message that has begun; expect @psn. */
@@ -420,5 +430,20 @@ bool direct_is_possible(const struct qp *qp);
 /* Bring the next message to the peer by a copy. Return: false if it is to go as packets
  */
 bool direct_message(struct qp *qp);
+
+/* lane.c */
+/* Let there be a lane from @qp, closed. Return: 0 or -ENOMEM */
+int lane_create(struct qp *qp);
+void lane_destroy(struct qp *qp);
+/* A message went by a copy, so others may do so without the engine's lock. */
+void lane_open(struct qp *from, struct qp *to);
+/* Nobody but who has the engine's lock touches @qp's requester from now on. */
+void lane_close(struct qp *qp);
+/* Nor its responder. */
+void lanes_close(struct qp *qp);
+/* Is its responder in use by an open lane? */
+bool lane_comes_in(const struct qp *qp);
+/* The same for keys. */
+void lanes_close_all(struct engine *e);
 
 #endif

@@ -12,6 +12,7 @@ static int do_op(struct qp *qp, const struct sq_wqe *wqe)
 	struct engine_stats *stats = &qp->engine->stats;
 	int rc;
 
+	lanes_close_all(qp->engine);
 	if (wqe->opcode == IBV_WR_LOCAL_INV) {
 		rc = mw_invalidate(qp->engine->mrs, wqe->rkey, &user);
 		stats->mw_invalidates += !rc;

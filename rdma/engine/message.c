@@ -51,7 +51,7 @@ void message_complete(
 		wc.sl = resp->sl;
 	}
 	resp->have_wqe = false;
-	qp_complete_recv(qp, &wc, pkt && pkt->solicited);
+	qp_complete_recv(qp, &wc, pkt && pkt->solicited ? CQ_SOLICITED : 0);
 }
 
 void message_flush(struct qp *qp)
@@ -153,6 +153,7 @@ static enum ibv_wc_status invalidate(struct qp *qp, uint32_t rkey)
 {
 	struct mw_user user = qp_mw_user(qp);
 
+	lanes_close_all(qp->engine);
 	if (mw_invalidate(qp->engine->mrs, rkey, &user))
 		return IBV_WC_REM_INV_REQ_ERR;
 	qp->engine->stats.rx_invalidates++;

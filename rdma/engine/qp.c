@@ -185,9 +185,11 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 
 	if (rc)
 		return rc;
+	lanes_close(qp);
 	set_attrs(&qp->attr, attr, mask);
+	/* Without memory for a lane, messages go as packets. */
 	if (mask & IBV_QP_AV)
-		qp->is_direct = direct_is_possible(qp);
+		qp->is_direct = direct_is_possible(qp) && !lane_create(qp);
 	if (!(mask & IBV_QP_STATE))
 		return 0;
 
@@ -222,10 +224,11 @@ int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask)
 	return 0;
 }
 
-void qp_query(const struct qp *qp, struct ibv_qp_attr *attr)
+void qp_query(struct qp *qp, struct ibv_qp_attr *attr)
 {
 	const struct qp_attrs *a = &qp->attr;
 
+	lanes_close(qp);
 	*attr = (struct ibv_qp_attr){
 		.qp_state = qp->state,
 		.cur_qp_state = qp->state,
@@ -260,8 +263,12 @@ void qp_fail(struct qp *qp)
 {
 	if (qp->state == IBV_QPS_ERR)
 		return;
+	lanes_close(qp);
 	qp->state = IBV_QPS_ERR;
 	qp->engine->stats.qp_errors++;
+	/* Who posts a receive has posted it, or will see the state. */
+	rq_lock(qp->rq);
+	rq_unlock(qp->rq);
 	requester_flush(qp);
 	message_flush(qp);
 	/* It takes no more buffers from the shared queue (11.6.3.2). */
@@ -280,10 +287,9 @@ void qp_fail_send(struct qp *qp)
 		qp->state = IBV_QPS_SQE;
 }
 
-static void complete(
-	struct qp *qp, struct cq *cq, const struct ibv_wc *wc, bool solicited)
+static void complete(struct qp *qp, struct cq *cq, const struct ibv_wc *wc, int flags)
 {
-	if (cq_push(cq, wc, solicited))
+	if (cq_push(cq, wc, flags))
 		return;
 	qp->engine->stats.cq_overruns++;
 	if (qp->state != IBV_QPS_ERR)
@@ -291,14 +297,14 @@ static void complete(
 	qp_fail(qp);
 }
 
-void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc, bool solicited)
+void qp_complete_recv(struct qp *qp, const struct ibv_wc *wc, int flags)
 {
-	complete(qp, qp->config.recv_cq, wc, solicited);
+	complete(qp, qp->config.recv_cq, wc, flags);
 }
 
 void qp_complete_send(struct qp *qp, const struct ibv_wc *wc)
 {
-	complete(qp, qp->config.send_cq, wc, false);
+	complete(qp, qp->config.send_cq, wc, 0);
 }
 
 void qp_flush_rq(struct qp *qp)
@@ -311,6 +317,11 @@ static_assert(offsetof(struct qp, qpn) == 0, "as idtable.h wants it");
 /* With the provider's part and the allocator's, an idle one has 1 KiB (bench/rdma qps).
  */
 static_assert(sizeof(struct qp) <= 512, "what few need, allocate when it is needed");
+static_assert(
+	offsetof(struct qp, req.next_psn) >= offsetof(struct qp, req) + CACHE_LINE &&
+		offsetof(struct qp, resp) >=
+			offsetof(struct qp, req.unrequested) + CACHE_LINE,
+	"apart, see struct qp");
 
 /* Numbers 0, 1 and the multicast one (all bits set), which are taken, are not given. */
 static int choose_number(struct engine *e, struct qp *qp)
@@ -327,8 +338,11 @@ static int make_rq(const struct qp_config *config, struct rq **out)
 
 	if (!config->srq && cap->max_recv_wr > ENGINE_WR_MAX)
 		return -EINVAL;
+	/* Twice as many as asked for: who keeps as many posted need not look, at each,
+	 * whether the consumer has left a place. */
 	if (!config->srq)
-		return rq_create(config->pd, MAX(cap->max_recv_wr, 1u),
+		return rq_create(config->pd,
+			MIN(MAX(cap->max_recv_wr, 1u) * 2, ENGINE_WR_MAX),
 			MAX(cap->max_recv_sge, 1u), out);
 	*out = config->srq;
 	return 0;
@@ -402,6 +416,7 @@ void qp_destroy(struct qp *qp)
 	if (!qp)
 		return;
 	e = qp->engine;
+	lanes_close_all(e);
 	mw_unbind_all(&qp->windows);
 	if (qp->is_ready)
 		TAILQ_REMOVE(&e->ready, qp, ready_entry);
@@ -412,6 +427,7 @@ void qp_destroy(struct qp *qp)
 	cq_purge(qp->config.recv_cq, qp->qpn);
 	responder_fetch_reset(qp);
 	requester_destroy(qp);
+	lane_destroy(qp);
 	if (!qp->config.srq)
 		rq_destroy(qp->rq);
 	free(qp);

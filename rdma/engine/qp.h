@@ -54,7 +54,7 @@ struct rq *qp_rq(const struct qp *qp);
 int qp_modify(struct qp *qp, const struct ibv_qp_attr *attr, int mask);
 
 /** qp_query() - the attributes as they are */
-void qp_query(const struct qp *qp, struct ibv_qp_attr *attr);
+void qp_query(struct qp *qp, struct ibv_qp_attr *attr);
 
 /** qp_post_send() - put one work request on the send queue; engine_output() sends it, or
  * completes it as flushed if the queue pair is in an error state
@@ -63,6 +63,13 @@ void qp_query(const struct qp *qp, struct ibv_qp_attr *attr);
  */
 int qp_post_send(
 	struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah);
+
+/** qp_post_lane() - bring messages to a peer of the same engine as far as that is
+ * possible without the engine's lock (lane.c); from any thread
+ * @wr: a list, or NULL
+ * Return: the rest of the list, for qp_post_send()
+ */
+struct ibv_send_wr *qp_post_lane(struct qp *qp, struct ibv_send_wr *wr);
 
 /** struct qp_sq_mark - what was posted last */
 struct qp_sq_mark {
@@ -73,7 +80,7 @@ struct qp_sq_mark {
 /** qp_sq_mark(), qp_sq_rollback() - forget what was posted since the mark was taken. No
  * other function of the engine may be called in between.
  */
-struct qp_sq_mark qp_sq_mark(const struct qp *qp);
+struct qp_sq_mark qp_sq_mark(struct qp *qp);
 void qp_sq_rollback(struct qp *qp, struct qp_sq_mark mark);
 
 /** qp_flush_rq() - complete posted buffers with IBV_WC_WR_FLUSH_ERR when the queue pair

@@ -170,11 +170,6 @@ static const uint8_t data_opcodes[][4] = {
 		WIRE_WRITE_LAST_IMM, WIRE_WRITE_ONLY_IMM},
 };
 
-uint8_t requester_opcode_only(uint8_t wr_opcode)
-{
-	return data_opcodes[wr_opcode][ONLY];
-}
-
 static uint8_t fetch_opcode(uint8_t wr_opcode)
 {
 	switch (wr_opcode) {
@@ -238,23 +233,23 @@ static bool wants_ack(struct qp *qp, bool last, bool pauses)
 	return true;
 }
 
-void requester_count_message(struct engine_stats *stats, uint8_t opcode)
+void requester_count_messages(struct engine_stats *stats, uint8_t opcode, uint64_t n)
 {
 	switch (opcode) {
 	case IBV_WR_SEND:
 	case IBV_WR_SEND_WITH_IMM:
 	case IBV_WR_SEND_WITH_INV:
-		stats->tx_send_messages++;
+		stats->tx_send_messages += n;
 		break;
 	case IBV_WR_RDMA_READ:
-		stats->tx_read_requests++;
+		stats->tx_read_requests += n;
 		break;
 	case IBV_WR_ATOMIC_CMP_AND_SWP:
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
-		stats->tx_atomic_requests++;
+		stats->tx_atomic_requests += n;
 		break;
 	default:
-		stats->tx_write_messages++;
+		stats->tx_write_messages += n;
 	}
 }
 
@@ -270,7 +265,7 @@ static void advance(struct qp *qp, const struct sq_wqe *wqe, uint32_t n_psns)
 	if (psn_diff(psn, req->snd_max) < 0)
 		stats->tx_retransmitted++;
 	else if (last)
-		requester_count_message(stats, wqe->opcode);
+		requester_count_messages(stats, wqe->opcode, 1);
 	if (psn_diff(psn_add(psn, n_psns), req->snd_max) > 0)
 		req->snd_max = psn_add(psn, n_psns);
 	if (last)

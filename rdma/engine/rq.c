@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "rq.h"
 
+#include "lib/spin.h"
 #include "lib/util.h"
 
 #include <errno.h>
@@ -9,16 +10,18 @@
 #include <string.h>
 
 struct rq {
-	/* The producer's line, and what nobody changes. */
-	_Alignas(CACHE_LINE) _Atomic uint32_t head;
-	uint32_t tail_seen;
+	/* What nobody changes. */
+	_Alignas(CACHE_LINE) uint8_t *ring;
 	uint32_t pd;
 	uint32_t mask;
 	uint32_t max_sge;
 	uint32_t stride;
-	uint8_t *ring;
 	rq_notify *notify; /* or NULL */
 	void *notify_arg;
+	/* The producers'. */
+	_Alignas(CACHE_LINE) struct spin lock;
+	_Atomic uint32_t head;
+	uint32_t tail_seen;
 	/* The consumer's. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t tail;
 	uint32_t head_seen;
@@ -99,6 +102,16 @@ static struct rq_wqe *wqe_at(const struct rq *rq, uint32_t index)
 	return (struct rq_wqe *)(rq->ring + (size_t)(index & rq->mask) * rq->stride);
 }
 
+void rq_lock(struct rq *rq)
+{
+	spin_lock(&rq->lock);
+}
+
+void rq_unlock(struct rq *rq)
+{
+	spin_unlock(&rq->lock);
+}
+
 int rq_post(struct rq *rq, const struct ibv_recv_wr *wr)
 {
 	uint32_t head = atomic_load_explicit(&rq->head, memory_order_relaxed);
@@ -119,6 +132,8 @@ int rq_post(struct rq *rq, const struct ibv_recv_wr *wr)
 		memcpy(wqe->sge, wr->sg_list, wqe->n_sge * sizeof(*wqe->sge));
 	/* Pairs with the acquire in rq_peek(). */
 	atomic_store_explicit(&rq->head, head + 1, memory_order_release);
+	/* The consumer has the next one's line still. */
+	__builtin_prefetch(wqe_at(rq, head + 1), 1);
 	return 0;
 }
 
@@ -140,6 +155,9 @@ void rq_pop(struct rq *rq)
 	uint32_t tail = atomic_load_explicit(&rq->tail, memory_order_relaxed);
 
 	atomic_store_explicit(&rq->tail, tail + 1, memory_order_release);
+	/* And the producer that. */
+	if (tail + 1 != rq->head_seen)
+		__builtin_prefetch(wqe_at(rq, tail + 1));
 	if (unlikely(rq->limit))
 		check_limit(rq);
 }

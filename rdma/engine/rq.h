@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Receive queue: a ring of posted buffers, of one queue pair or shared (SRQ). One
- * producer (whoever posts, under the provider's queue lock) and one consumer (the
- * engine, under its owner's lock); the two may run concurrently.
+ * Receive queue: a ring of posted buffers, of one queue pair or shared (SRQ). Producers,
+ * one at a time (rq_lock()), and one consumer (the engine, under its owner's lock; or a
+ * lane, lane.c); the two sides may run concurrently.
  */
 #ifndef RDMA_ENGINE_RQ_H
 #define RDMA_ENGINE_RQ_H
@@ -45,6 +45,10 @@ void rq_set_notify(struct rq *rq, rq_notify *notify, void *arg);
 void rq_set_limit(struct rq *rq, uint32_t limit);
 /** rq_limit() - the limit that has not been reached yet; 0 if there is none */
 uint32_t rq_limit(const struct rq *rq);
+
+/** rq_lock() - producer: rq_post() is called with it */
+void rq_lock(struct rq *rq);
+void rq_unlock(struct rq *rq);
 
 /** rq_post() - producer: add one buffer. Return: 0, -EINVAL (pieces), -ENOMEM (full) */
 int rq_post(struct rq *rq, const struct ibv_recv_wr *wr);

@@ -155,11 +155,13 @@ static void set_data(struct sq_wqe *wqe, const struct ibv_send_wr *wr)
 
 static uint32_t count_psns(const struct qp *qp, uint64_t length)
 {
-	return length ? (uint32_t)((length + qp->mtu - 1) / qp->mtu) : 1;
+	if (length <= qp->mtu)
+		return 1;
+	return (uint32_t)((length + qp->mtu - 1) / qp->mtu);
 }
 
-int qp_post_send(
-	struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
+int sq_fill(struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah,
+	struct sq_wqe **out)
 {
 	struct requester *req = &qp->req;
 	struct sq_wqe *wqe;
@@ -192,15 +194,30 @@ int qp_post_send(
 		set_data(wqe, wr);
 		wqe->n_pkts = count_psns(qp, length);
 	}
+	*out = wqe;
+	return 0;
+}
+
+int qp_post_send(
+	struct qp *qp, const struct ibv_send_wr *wr, const struct ibv_ah_attr *ah)
+{
+	struct requester *req = &qp->req;
+	struct sq_wqe *wqe;
+	int rc;
+
+	lane_close(qp);
+	rc = sq_fill(qp, wr, ah, &wqe);
+	if (rc)
+		return rc;
 	req->next_psn = psn_add(req->next_psn, wqe->n_pkts);
 	req->head++;
-
 	engine_schedule(qp);
 	return 0;
 }
 
-struct qp_sq_mark qp_sq_mark(const struct qp *qp)
+struct qp_sq_mark qp_sq_mark(struct qp *qp)
 {
+	lane_close(qp);
 	return (struct qp_sq_mark){qp->req.head, qp->req.next_psn};
 }
 

@@ -23,12 +23,6 @@ static int take_next(struct device_cq *cq)
 	return 0;
 }
 
-static void begin(struct device_cq *cq)
-{
-	if (cq_is_empty(cq->cq))
-		progress(to_device(cq->vcq.cq.context), cq->cq);
-}
-
 static int start_poll(struct ibv_cq_ex *ibcq, struct ibv_poll_cq_attr *attr)
 {
 	struct device_cq *cq = to_cq(ibcq);
@@ -36,11 +30,14 @@ static int start_poll(struct ibv_cq_ex *ibcq, struct ibv_poll_cq_attr *attr)
 
 	if (attr->comp_mask)
 		return EINVAL;
-	begin(cq);
-	pthread_spin_lock(&cq->lock);
+	cq_lock(cq->cq);
 	rc = take_next(cq);
+	if (rc) {
+		progress_for(to_device(ibcq->context), cq->cq);
+		rc = take_next(cq);
+	}
 	if (rc) /* nothing is there, so end_poll won't be called */
-		pthread_spin_unlock(&cq->lock);
+		cq_unlock(cq->cq);
 	return rc;
 }
 
@@ -51,21 +48,7 @@ static int next_poll(struct ibv_cq_ex *ibcq)
 
 static void end_poll(struct ibv_cq_ex *ibcq)
 {
-	pthread_spin_unlock(&to_cq(ibcq)->lock);
-}
-
-/* The same for IBV_CREATE_CQ_ATTR_SINGLE_THREADED. */
-
-static int start_poll_unlocked(struct ibv_cq_ex *ibcq, struct ibv_poll_cq_attr *attr)
-{
-	if (attr->comp_mask)
-		return EINVAL;
-	begin(to_cq(ibcq));
-	return take_next(to_cq(ibcq));
-}
-
-static void end_poll_unlocked(struct ibv_cq_ex *ibcq)
-{
+	cq_unlock(to_cq(ibcq)->cq);
 }
 
 /* Fields. */
@@ -121,11 +104,11 @@ static uint8_t read_dlid_path_bits(struct ibv_cq_ex *ibcq)
 	return to_cq(ibcq)->wc.dlid_path_bits;
 }
 
-static void set_functions(struct ibv_cq_ex *cq, bool single_threaded)
+static void set_functions(struct ibv_cq_ex *cq)
 {
-	cq->start_poll = single_threaded ? start_poll_unlocked : start_poll;
+	cq->start_poll = start_poll;
 	cq->next_poll = next_poll;
-	cq->end_poll = single_threaded ? end_poll_unlocked : end_poll;
+	cq->end_poll = end_poll;
 	cq->read_opcode = read_opcode;
 	cq->read_vendor_err = read_vendor_err;
 	cq->read_byte_len = read_byte_len;
@@ -145,7 +128,9 @@ static struct ibv_cq_ex *create_cq_ex(
 	struct ibv_cq *ibcq;
 	struct ibv_cq_ex *cq;
 
-	/* No time stamps, and no parent domains as there are no thread domains. */
+	/* No time stamps, and no parent domains as there are no thread domains. One
+	 * thread alone takes the lock as well: nobody else wants it, so it costs little.
+	 */
 	if (init->wc_flags & ~(uint64_t)IBV_WC_STANDARD_FLAGS ||
 		init->comp_mask & ~IBV_CQ_INIT_ATTR_MASK_FLAGS ||
 		flags & ~IBV_CREATE_CQ_ATTR_SINGLE_THREADED || init->cqe > CQ_DEPTH_MAX) {
@@ -157,7 +142,7 @@ static struct ibv_cq_ex *create_cq_ex(
 	if (!ibcq)
 		return NULL;
 	cq = &container_of(ibcq, struct verbs_cq, cq)->cq_ex;
-	set_functions(cq, flags & IBV_CREATE_CQ_ATTR_SINGLE_THREADED);
+	set_functions(cq);
 	return cq;
 }
 

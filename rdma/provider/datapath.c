@@ -13,11 +13,13 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 	struct device_cq *cq = container_of(ibcq, struct device_cq, vcq.cq);
 	int got;
 
-	if (cq_is_empty(cq->cq))
-		progress(to_device(ibcq->context), cq->cq);
-	pthread_spin_lock(&cq->lock);
+	cq_lock(cq->cq);
 	got = cq_poll(cq->cq, n, wc);
-	pthread_spin_unlock(&cq->lock);
+	if (!got) {
+		progress_for(to_device(ibcq->context), cq->cq);
+		got = cq_poll(cq->cq, n, wc);
+	}
+	cq_unlock(cq->cq);
 	return got;
 }
 
@@ -66,10 +68,14 @@ static int post_send(
 	struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_wr)
 {
 	struct device *dev = to_device(ibqp->context);
+	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
 	int rc;
 
+	wr = qp_post_lane(qp->qp, wr);
+	if (!wr)
+		return 0;
 	engine_lock(dev);
-	rc = post_sends(container_of(ibqp, struct device_qp, vqp.qp), wr, bad_wr);
+	rc = post_sends(qp, wr, bad_wr);
 	set_window_keys(wr, rc ? *bad_wr : NULL);
 	engine_unlock(dev);
 	return -rc;
@@ -82,6 +88,9 @@ int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr)
 	struct qp_sq_mark mark;
 	int rc;
 
+	/* One by itself is all or none. */
+	if (!wr->next && !qp_post_lane(qp->qp, wr))
+		return 0;
 	engine_lock(dev);
 	mark = qp_sq_mark(qp->qp);
 	rc = post_sends(qp, wr, &bad_wr);
@@ -93,21 +102,18 @@ int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr)
 	return -rc;
 }
 
-static int post_rq(
-	struct device_rq *rq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
+/* With rq_lock() */
+static int post_rq(struct rq *rq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
-	int rc = 0;
-
-	pthread_spin_lock(&rq->lock);
 	for (; wr; wr = wr->next) {
-		rc = rq_post(rq->rq, wr);
+		int rc = rq_post(rq, wr);
+
 		if (rc) {
 			*bad_wr = wr;
-			break;
+			return -rc;
 		}
 	}
-	pthread_spin_unlock(&rq->lock);
-	return -rc;
+	return 0;
 }
 
 static int post_recv(
@@ -115,18 +121,21 @@ static int post_recv(
 {
 	struct device_qp *qp = container_of(ibqp, struct device_qp, vqp.qp);
 	struct device *dev = to_device(ibqp->context);
-	int rc;
+	struct rq *rq = qp_rq(qp->qp);
+	enum ibv_qp_state state;
+	int rc = EINVAL;
 
-	/* ibv_post_recv(3): not in RESET, not with an SRQ. */
-	if (ibqp->srq || qp_state(qp->qp) == IBV_QPS_RESET) {
-		*bad_wr = wr;
-		return EINVAL;
-	}
-	rc = post_rq(&qp->rq, wr, bad_wr);
-	/* Pairs with the change of state in qp_fail(): either it flushes what was just
-	 * posted, or this thread sees the error state. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (unlikely(qp_state(qp->qp) == IBV_QPS_ERR)) {
+	*bad_wr = wr;
+	if (ibqp->srq)
+		return rc;
+	rq_lock(rq);
+	/* Pairs with qp_fail(), which changes the state and then takes the lock: either
+	 * it flushes what is posted here, or this thread sees the error state. */
+	state = qp_state(qp->qp);
+	if (state != IBV_QPS_RESET) /* ibv_post_recv(3) */
+		rc = post_rq(rq, wr, bad_wr);
+	rq_unlock(rq);
+	if (unlikely(state == IBV_QPS_ERR)) {
 		engine_lock(dev);
 		qp_flush_rq(qp->qp);
 		engine_unlock(dev);
@@ -137,9 +146,13 @@ static int post_recv(
 static int post_srq_recv(
 	struct ibv_srq *ibsrq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad_wr)
 {
-	struct device_srq *srq = container_of(ibsrq, struct device_srq, vsrq.srq);
+	struct rq *rq = container_of(ibsrq, struct device_srq, vsrq.srq)->rq;
+	int rc;
 
-	return post_rq(&srq->rq, wr, bad_wr);
+	rq_lock(rq);
+	rc = post_rq(rq, wr, bad_wr);
+	rq_unlock(rq);
+	return rc;
 }
 
 const struct verbs_context_ops datapath_ops = {

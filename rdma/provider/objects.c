@@ -75,7 +75,6 @@ static struct ibv_cq *create_cq(struct ibv_context *ctx, int cqe,
 		return device_fail(rc);
 	}
 	cq_set_notify(cq->cq, cq_notified, cq);
-	pthread_spin_init(&cq->lock, PTHREAD_PROCESS_PRIVATE);
 	cq->vcq.cq.cqe = (int)cq_depth(cq->cq);
 	return &cq->vcq.cq;
 }
@@ -88,13 +87,13 @@ static int resize_cq(struct ibv_cq *ibcq, int cqe)
 
 	if (cqe <= 0)
 		return EINVAL;
-	pthread_spin_lock(&cq->lock);
+	cq_lock(cq->cq);
 	engine_lock(dev);
 	rc = cq_resize(cq->cq, (uint32_t)cqe);
 	if (!rc)
 		ibcq->cqe = (int)cq_depth(cq->cq);
 	engine_unlock(dev);
-	pthread_spin_unlock(&cq->lock);
+	cq_unlock(cq->cq);
 	return -rc;
 }
 
@@ -128,7 +127,6 @@ static int destroy_cq(struct ibv_cq *ibcq)
 		return EBUSY;
 	end_cq_events(dev, cq);
 	cq_destroy(cq->cq);
-	pthread_spin_destroy(&cq->lock);
 	device_object_free(dev, KIND_CQ, cq);
 	return 0;
 }
@@ -138,12 +136,6 @@ static int destroy_cq(struct ibv_cq *ibcq)
 static struct device_srq *to_srq(struct ibv_srq *ibsrq)
 {
 	return container_of(ibsrq, struct device_srq, vsrq.srq);
-}
-
-static int device_rq_init(struct device_rq *rq, struct rq *queue)
-{
-	rq->rq = queue;
-	return -pthread_spin_init(&rq->lock, PTHREAD_PROCESS_PRIVATE);
 }
 
 static void srq_notified(void *arg)
@@ -171,7 +163,7 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 		return device_fail(rc);
 	}
 	rq_set_notify(rq, srq_notified, srq);
-	device_rq_init(&srq->rq, rq);
+	srq->rq = rq;
 	init->attr.max_wr = rq_depth(rq);
 	init->attr.max_sge = rq_max_sge(rq);
 	to_device_pd(ibpd)->n_users++;
@@ -182,7 +174,7 @@ static struct ibv_srq *create_srq(struct ibv_pd *ibpd, struct ibv_srq_init_attr 
 static int modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask)
 {
 	struct device *dev = to_device(ibsrq->context);
-	struct rq *rq = to_srq(ibsrq)->rq.rq;
+	struct rq *rq = to_srq(ibsrq)->rq;
 
 	if (mask & IBV_SRQ_MAX_WR) /* see IBV_DEVICE_SRQ_RESIZE */
 		return EOPNOTSUPP;
@@ -199,7 +191,7 @@ static int modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask
 static int query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr)
 {
 	struct device *dev = to_device(ibsrq->context);
-	struct rq *rq = to_srq(ibsrq)->rq.rq;
+	struct rq *rq = to_srq(ibsrq)->rq;
 
 	engine_lock(dev);
 	*attr = (struct ibv_srq_attr){
@@ -226,8 +218,7 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 	engine_unlock(dev);
 	events_await_ack(&ibsrq->mutex, &ibsrq->cond, &ibsrq->events_completed, n);
 	to_device_pd(ibsrq->pd)->n_users--;
-	pthread_spin_destroy(&srq->rq.lock);
-	rq_destroy(srq->rq.rq);
+	rq_destroy(srq->rq);
 	device_object_free(dev, KIND_SRQ, srq);
 	return 0;
 }
@@ -340,7 +331,7 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	config.send_cq = to_cq(init->send_cq)->cq;
 	config.recv_cq = to_cq(init->recv_cq)->cq;
 	if (init->srq)
-		config.srq = to_srq(init->srq)->rq.rq;
+		config.srq = to_srq(init->srq)->rq;
 	qp = calloc(1, sizeof(*qp));
 	if (!qp)
 		return device_fail(-ENOMEM);
@@ -353,7 +344,6 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 		free(qp);
 		return device_fail(rc);
 	}
-	device_rq_init(&qp->rq, qp_rq(qp->qp));
 	qp->sq_sig_all = init->sq_sig_all;
 	qp->gid_index = -1;
 	init->cap = config.cap;
@@ -436,19 +426,19 @@ static int query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
 /* Nobody may take completions while those of the queue pair are removed. */
 static void lock_cqs(struct ibv_qp *ibqp)
 {
-	struct device_cq *s = to_cq(ibqp->send_cq);
-	struct device_cq *r = to_cq(ibqp->recv_cq);
+	struct cq *s = to_cq(ibqp->send_cq)->cq;
+	struct cq *r = to_cq(ibqp->recv_cq)->cq;
 
-	pthread_spin_lock(s < r ? &s->lock : &r->lock);
+	cq_lock(MIN(s, r));
 	if (s != r)
-		pthread_spin_lock(s < r ? &r->lock : &s->lock);
+		cq_lock(MAX(s, r));
 }
 
 static void unlock_cqs(struct ibv_qp *ibqp)
 {
-	pthread_spin_unlock(&to_cq(ibqp->send_cq)->lock);
+	cq_unlock(to_cq(ibqp->send_cq)->cq);
 	if (ibqp->send_cq != ibqp->recv_cq)
-		pthread_spin_unlock(&to_cq(ibqp->recv_cq)->lock);
+		cq_unlock(to_cq(ibqp->recv_cq)->cq);
 }
 
 static int destroy_qp(struct ibv_qp *ibqp)
@@ -474,7 +464,6 @@ static int destroy_qp(struct ibv_qp *ibqp)
 	events_await_ack(&ibqp->mutex, &ibqp->cond, &ibqp->events_completed, n);
 	count_users(ibqp, -1);
 	qp_ex_destroy(qp);
-	pthread_spin_destroy(&qp->rq.lock);
 	pthread_cond_destroy(&ibqp->cond);
 	pthread_mutex_destroy(&ibqp->mutex);
 	free(qp);

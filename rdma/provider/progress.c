@@ -30,11 +30,6 @@
 #define LISTEN_NS  (100 * NSEC_PER_MSEC)
 #define SLICE_NS   (NSEC_PER_MSEC / 10) /* the least that Linux takes */
 #define DEFER_PKTS 2
-/* While messages come without packets, polls for each look at the link, which takes as
- * long as some fifty of them; and looks without any such message until that ends.
- */
-#define DIRECT_POLLS 256u
-#define DIRECT_LOOKS 64u
 
 void progress_wake(struct device *dev)
 {
@@ -65,8 +60,6 @@ static void unlock_at(struct device *dev, uint64_t now, bool send_now)
 		send_all(dev, now);
 		deadline = engine_deadline(dev->engine);
 	}
-	atomic_store_explicit(&dev->n_direct, engine_stats(dev->engine)->direct_messages,
-		memory_order_relaxed);
 	/* Seldom written, as many read it. */
 	if (deadline != atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed))
 		atomic_store(&dev->deadline_ns, deadline);
@@ -102,21 +95,6 @@ void device_resume(struct device *dev)
 	progress_wake(dev);
 }
 
-/* Under rx_lock: do messages come without packets? */
-static void watch_direct(struct device *dev)
-{
-	uint64_t n = atomic_load_explicit(&dev->n_direct, memory_order_relaxed);
-
-	if (n != dev->n_direct_seen)
-		dev->direct_looks = DIRECT_LOOKS;
-	else if (dev->direct_looks)
-		dev->direct_looks--;
-	dev->n_direct_seen = n;
-	if (dev->is_direct != !!dev->direct_looks)
-		atomic_store_explicit(
-			&dev->is_direct, dev->direct_looks, memory_order_relaxed);
-}
-
 /* Under rx_lock. @cq: what the caller polls, or NULL. Return: how many packets came in
  *
  * When a few packets complete something that the caller waits for, it gets that before
@@ -131,7 +109,6 @@ static int run_once(struct device *dev, const struct cq *cq)
 	bool due = now >= atomic_load_explicit(&dev->deadline_ns, memory_order_relaxed);
 	bool holds = link_set_holds(dev->links);
 
-	watch_direct(dev);
 	if (cq)
 		atomic_store_explicit(&dev->polled_ns, now, memory_order_relaxed);
 	if (holds != atomic_load_explicit(&dev->link_holds, memory_order_relaxed))
@@ -145,20 +122,9 @@ static int run_once(struct device *dev, const struct cq *cq)
 	return n;
 }
 
-/* What comes without packets is in the completion queue at once; a look at the link,
- * which is a system call, would only delay who polls for it.
- */
-static bool may_skip_link(const struct device *dev)
+static void progress(struct device *dev, const struct cq *cq)
 {
-	static _Thread_local unsigned int n_polls;
-
-	return atomic_load_explicit(&dev->is_direct, memory_order_relaxed) &&
-	       ++n_polls % DIRECT_POLLS;
-}
-
-void progress(struct device *dev, const struct cq *cq)
-{
-	if (may_skip_link(dev) || pthread_mutex_trylock(&dev->rx_lock))
+	if (pthread_mutex_trylock(&dev->rx_lock))
 		return;
 	run_once(dev, cq);
 	/* Who polled may go to sleep on what was completed; the descriptor does not tell
@@ -167,6 +133,15 @@ void progress(struct device *dev, const struct cq *cq)
 		atomic_load(&dev->sleeps_until_ns))
 		progress_wake(dev);
 	pthread_mutex_unlock(&dev->rx_lock);
+}
+
+void progress_for(struct device *dev, struct cq *cq)
+{
+	if (cq_expects_direct(cq))
+		return;
+	cq_unlock(cq); /* it comes after rx_lock */
+	progress(dev, cq);
+	cq_lock(cq);
 }
 
 void progress_arm(struct device *dev)

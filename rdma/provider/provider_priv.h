@@ -6,9 +6,9 @@
  *
  * Locking, in this order:
  *   device.rx_lock  one thread at a time receives from the link
- *   cq.lock         one thread at a time takes completions off a queue
+ *   cq_lock()       one thread at a time takes completions off a queue
  *   device.lock     the engine, and sending on the link
- * rq.lock is held alone: one thread at a time posts to a receive queue.
+ *   the engine's own, which are held briefly (engine.h)
  */
 #ifndef RDMA_PROVIDER_PROVIDER_PRIV_H
 #define RDMA_PROVIDER_PROVIDER_PRIV_H
@@ -63,13 +63,11 @@ struct device {
 	_Atomic uint32_t n_objects[N_KINDS];
 
 	struct engine *engine;
-	_Atomic bool is_direct; /* messages without packets keep coming; progress.c */
 
 	/* What everyone writes who posts or receives begins with one cache line. */
 	_Alignas(CACHE_LINE) pthread_mutex_t lock;
-	_Atomic uint64_t n_direct; /* messages without packets, as of the last unlock */
-	struct link_burst burst;   /* being sent; under lock */
-	uint32_t next_pd;	   /* under lock */
+	struct link_burst burst; /* being sent; under lock */
+	uint32_t next_pd;	 /* under lock */
 
 	/* events.c, under lock: */
 	struct event_queue comp_events, async_events; /* that wait to be sent */
@@ -78,8 +76,6 @@ struct device {
 
 	pthread_mutex_t rx_lock;
 	struct link_rx rx[LINK_BURST]; /* under rx_lock */
-	uint64_t n_direct_seen;	       /* under rx_lock */
-	uint32_t direct_looks;	       /* under rx_lock: until is_direct ends */
 
 	/* progress.c: */
 	_Atomic uint64_t polled_ns; /* when somebody polled last */
@@ -134,23 +130,16 @@ struct device_mr {
 struct device_cq {
 	struct verbs_cq vcq;
 	struct cq *cq;
-	pthread_spinlock_t lock;
 	_Atomic int n_users;
 	bool armed;		/* it counts in device.n_armed; under device.lock */
 	uint32_t n_comp_events; /* sent; under device.lock */
 	uint32_t n_async_events;
-	struct ibv_wc wc; /* cq_ex.c: the current completion; under lock */
-};
-
-/* A receive queue, of a queue pair or shared, and its producers' lock. */
-struct device_rq {
-	struct rq *rq;
-	pthread_spinlock_t lock;
+	struct ibv_wc wc; /* cq_ex.c: the current completion; under cq_lock() */
 };
 
 struct device_srq {
 	struct verbs_srq vsrq;
-	struct device_rq rq;
+	struct rq *rq;
 	_Atomic int n_users;
 	uint32_t n_async_events; /* sent; under device.lock */
 };
@@ -158,7 +147,6 @@ struct device_srq {
 struct device_qp {
 	struct verbs_qp vqp;
 	struct qp *qp;
-	struct device_rq rq;	 /* unused with an SRQ */
 	struct wr_stage *stage;	 /* qp_ex.c; or NULL */
 	uint32_t n_async_events; /* sent; under device.lock */
 	int gid_index;		 /* that it is connected from, or -1; likewise */
@@ -241,10 +229,11 @@ void engine_lock(struct device *dev);
 /* To end a queue pair: a poll may have left the ACK unsent of what it completed. */
 void engine_lock_sent(struct device *dev);
 void engine_unlock(struct device *dev);
-/* Receive, expire timers, send, for who polls @cq; returns at once if another thread is
- * at it.
+/* With cq_lock(), which is given back meanwhile: receive, expire timers, send, for who
+ * polls @cq and finds nothing. Returns at once if another thread is at it, or if the next
+ * completion will come without packets.
  */
-void progress(struct device *dev, const struct cq *cq);
+void progress_for(struct device *dev, struct cq *cq);
 
 /* Under lock: a completion queue of @dev begins, or ceases, to be armed. The thread does
  * the work for who waits for it.

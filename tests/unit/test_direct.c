@@ -2,7 +2,8 @@
 /*
  * Messages between queue pairs of one device, without packets, against the same by
  * packets: random scenarios, each played twice. All that a program can see must be equal:
- * completions, events, states, memory.
+ * completions, events, states, memory. Without packets, with and without the engine's
+ * lock (lanes).
  *
  * Memory that READs see, that WRITEs change and that atomics change is apart, and one
  * side posts at a time; where a scenario would be a race on the wire, nothing can be
@@ -39,6 +40,7 @@ struct scenario {
 	uint32_t weak_key[2]; /* the same, to be read locally only */
 	uint32_t other_pd_key[2];
 	int n_told[2][2]; /* by scq and rcq */
+	uint64_t n_by_lane;
 	FILE *log;
 };
 
@@ -201,6 +203,14 @@ static void aim(struct scenario *s, int i, struct ibv_send_wr *wr)
 	wr->wr.rdma.rkey = some_key(s, !i);
 }
 
+static int post(struct scenario *s, struct qp *qp, struct ibv_send_wr *wr)
+{
+	if (qp_post_lane(qp, wr))
+		return qp_post_send(qp, wr, NULL);
+	s->n_by_lane++;
+	return 0;
+}
+
 /* @alone: no other request is under way */
 static void post_send(struct scenario *s, int i, uint64_t id, bool alone)
 {
@@ -229,7 +239,7 @@ static void post_send(struct scenario *s, int i, uint64_t id, bool alone)
 	wr.num_sge = some_pieces(s, i, fetches ? AREA_RECV : AREA_SEND, len, !alone, sge);
 	aim(s, i, &wr);
 	fprintf(s->log, "%d %s %u: %d\n", i, fetches ? "fetch" : "send", len,
-		qp_post_send(s->world.end[i].qp, &wr, NULL));
+		post(s, s->world.end[i].qp, &wr));
 }
 
 static void log_cq(struct scenario *s, int i, const char *name, struct cq *cq)
@@ -315,6 +325,7 @@ static void play_round(struct scenario *s)
 	bool late =
 		once_in(s, 6) && s->config.rnr_retry > 1 && s->config.type == IBV_QPT_RC;
 	bool drained = once_in(s, 8);
+	bool pauses = once_in(s, 2); /* so that a lane may open for the rest */
 
 	for (int k = 0; k < 2; k++) {
 		cq_arm(s->world.end[k].scq, once_in(s, 2));
@@ -326,8 +337,11 @@ static void play_round(struct scenario *s)
 		post_recvs(s, !i);
 	if (drained)
 		change_state(s, i, IBV_QPS_SQD);
-	for (uint32_t k = 0; k < n; k++)
+	for (uint32_t k = 0; k < n; k++) {
 		post_send(s, i, k, n == 1);
+		if (pauses && !k && !drained && !late)
+			settle(s);
+	}
 	if (drained) {
 		settle(s);
 		change_state(s, i, IBV_QPS_RTS);
@@ -345,10 +359,15 @@ static void play_round(struct scenario *s)
 		reconnect(s);
 }
 
-/* Return: the log, to be freed. @direct: messages that went without packets are added */
-static char *play(uint64_t seed, bool is_direct, uint64_t *direct, uint64_t *packets)
+/* How messages went, in all scenarios. */
+struct ways {
+	uint64_t direct, by_lane, packets;
+};
+
+/* Return: the log, to be freed */
+static char *play(uint64_t seed, bool is_direct, struct ways *ways)
 {
-	struct scenario s;
+	struct scenario s = {0};
 	size_t size;
 	char *text;
 
@@ -357,8 +376,9 @@ static char *play(uint64_t seed, bool is_direct, uint64_t *direct, uint64_t *pac
 	open_scenario(&s, seed);
 	for (int k = 0; k < N_ROUNDS; k++)
 		play_round(&s);
-	*direct += engine_stats(s.world.end[0].engine)->direct_messages;
-	*packets += engine_stats(s.world.end[0].engine)->tx_request_packets;
+	ways->direct += engine_stats(s.world.end[0].engine)->direct_messages;
+	ways->by_lane += s.n_by_lane;
+	ways->packets += engine_stats(s.world.end[0].engine)->tx_request_packets;
 	close_scenario(&s);
 	fclose(s.log);
 	return text;
@@ -379,11 +399,11 @@ static void print_from_difference(const char *a, const char *b)
 
 static void as_by_packets(void **state)
 {
-	uint64_t direct = 0, packets = 0, none = 0, all = 0;
+	struct ways wire = {0}, direct = {0};
 
 	for (uint64_t seed = 1; seed <= N_SCENARIOS; seed++) {
-		char *a = play(seed, false, &none, &all);
-		char *b = play(seed, true, &direct, &packets);
+		char *a = play(seed, false, &wire);
+		char *b = play(seed, true, &direct);
 
 		if (strcmp(a, b)) {
 			print_from_difference(a, b);
@@ -392,9 +412,11 @@ static void as_by_packets(void **state)
 		free(a);
 		free(b);
 	}
-	/* Both ways were gone. */
-	assert_int_equal(none, 0);
-	assert_true(direct > 10 * N_SCENARIOS && packets > N_SCENARIOS);
+	/* All ways were gone. */
+	assert_int_equal(wire.direct, 0);
+	assert_true(direct.direct > 10 * N_SCENARIOS && direct.packets > N_SCENARIOS);
+	assert_true(direct.by_lane > N_SCENARIOS);
+	assert_true(direct.direct > direct.by_lane);
 }
 
 int main(void)
