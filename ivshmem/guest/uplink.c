@@ -20,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "ivshmem/guest/area.h"
+#include "ivshmem/guest/channel.h"
 #include "ivshmem/guest/device.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -164,7 +164,6 @@ static void refused(struct uplink *u, const char *why)
 static bool memory_open(struct uplink *u, const struct up_msg *welcome)
 {
 	int fd = device_open(u->config.memory, welcome->size, welcome->token);
-	struct stat st;
 
 	if (fd < 0)
 		return false;
@@ -172,10 +171,7 @@ static bool memory_open(struct uplink *u, const struct up_msg *welcome)
 		close(u->memory_fd);
 	u->memory_fd = fd;
 	u->size = welcome->size;
-	u->map_unit = AREA_PAGE;
-	if (!fstat(fd, &st) && st.st_blksize > AREA_PAGE &&
-		u->size % (uint64_t)st.st_blksize == 0)
-		u->map_unit = (uint64_t)st.st_blksize;
+	u->map_unit = channel_unit(fd, u->size);
 	return true;
 }
 

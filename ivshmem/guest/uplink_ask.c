@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ivshmem/guest/area.h"
+#include "ivshmem/guest/channel.h"
 #include "ivshmem/guest/lifetime.h"
 #include "ivshmem/sockaddr.h"
 #include "lib/util.h"
@@ -225,17 +225,6 @@ static bool is_in_memory(const struct uplink *u, const struct up_msg *msg)
 	       msg->offset % AREA_PAGE == 0;
 }
 
-static struct channel channel(const struct uplink *u, const struct up_msg *msg)
-{
-	uint64_t unit = u->map_unit, begin = msg->offset / unit * unit;
-	uint64_t end = (msg->offset + msg->size + unit - 1) / unit * unit;
-
-	return (struct channel){
-		.memory = {begin, end - begin, msg->offset, msg->size},
-		.fd = u->memory_fd,
-	};
-}
-
 /* Memory for the process that asked. If it has gone, the pipe tells. */
 static int memory_told(struct uplink *u, const struct up_msg *msg)
 {
@@ -244,7 +233,7 @@ static int memory_told(struct uplink *u, const struct up_msg *msg)
 
 	if (!is_in_memory(u, msg))
 		return -EPROTO;
-	ch = channel(u, msg);
+	ch = channel_at(u->memory_fd, u->map_unit, msg->offset, msg->size);
 	ch.lifetime_fd = end_new(u, msg->id);
 	if (ch.lifetime_fd < 0) {
 		/* Who accepts must not go on without: nobody knows of the ring. */

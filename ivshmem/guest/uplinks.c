@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The guests' uplinks: who may have one, the sessions on it, frames in and out, and the
- * loop. One event at a time is taken from epoll, as in server.c.
+ * loop. Neighbours: see uplinks_priv.h. One event at a time is taken from epoll, as in
+ * server.c.
  */
 #include "ivshmem/guest/uplinks_priv.h"
 
@@ -10,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -23,10 +22,6 @@
 #define EVENTS_PER_RUN 64
 #define FRAME_RATE     20000
 #define PAUSE_NS       (50 * NSEC_PER_MSEC)
-#define FDS_OF_GUEST   4 /* listener, its lock, the uplink, its process */
-#define SMALLEST_RING  (128u << 10)
-
-static_assert(DIR_TOKEN_SIZE == UP_NAME_SIZE, "WELCOME has a name in its token");
 
 /* -- addresses */
 
@@ -81,7 +76,7 @@ void guest_send(struct guest *g, struct up_msg *msg)
 
 /* -- sessions */
 
-static void session_end(struct guest *g)
+void guest_session_end(struct guest *g)
 {
 	struct guest_published *p;
 
@@ -98,7 +93,7 @@ static void session_begin(struct guest *g, const struct up_msg *hello)
 {
 	struct up_msg reply = {.type = UP_WELCOME, .size = g->uplinks->config.size};
 
-	session_end(g);
+	guest_session_end(g);
 	/* Whatever it says: no processes but its own could still use that memory. */
 	if (memcmp(g->boot, hello->boot, sizeof(g->boot)))
 		ends_release_orphans(g);
@@ -125,7 +120,7 @@ static void uplink_end(struct guest *g, uint64_t *why, const char *text)
 	close(g->sock);
 	g->sock = -1;
 	upstream_free(&g->stream);
-	session_end(g);
+	guest_session_end(g);
 }
 
 static void timer_arm(struct uplinks *u)
@@ -197,7 +192,7 @@ static void stream_ready(struct guest *g, uint32_t events)
 
 /* -- who has the uplink */
 
-static void process_forget(struct guest *g)
+void guest_process_forget(struct guest *g)
 {
 	if (g->pidfd >= 0)
 		close(g->pidfd);
@@ -209,7 +204,7 @@ static void process_ended(struct guest *g)
 {
 	if (g->sock >= 0)
 		uplink_end(g, NULL, "has ended");
-	process_forget(g);
+	guest_process_forget(g);
 	ends_release_orphans(g);
 }
 
@@ -231,7 +226,7 @@ static void process_watch(struct guest *g, pid_t pid)
 	g->pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	if (g->pidfd >= 0 &&
 		epoll_ctl(g->uplinks->epoll, EPOLL_CTL_ADD, g->pidfd, &event))
-		process_forget(g);
+		guest_process_forget(g);
 }
 
 static bool may_connect(struct guest *g, int sock, pid_t *pid)
@@ -327,145 +322,4 @@ void uplinks_run_once(struct uplinks *u)
 int uplinks_fd(const struct uplinks *u)
 {
 	return u->epoll;
-}
-
-/* -- opening */
-
-uint64_t uplinks_fds_needed(uint32_t n_guests, uint64_t size)
-{
-	uint64_t rings = MIN(size / SMALLEST_RING, UPLINKS_RINGS_MAX);
-
-	return n_guests ? 2 + (uint64_t)n_guests * FDS_OF_GUEST + rings : 0;
-}
-
-/* The first page of the memory tells which it is. */
-static int memory_name(struct uplinks *u)
-{
-	struct stat st;
-	void *p;
-
-	if (fstat(u->config.memory_fd, &st))
-		return -errno;
-	u->map_unit = MAX((uint64_t)st.st_blksize, AREA_PAGE);
-	if (u->config.size % u->map_unit)
-		u->map_unit = AREA_PAGE;
-	p = mmap(NULL, u->map_unit, PROT_READ | PROT_WRITE, MAP_SHARED,
-		u->config.memory_fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	random_bytes(u->name, sizeof(u->name));
-	memcpy(p, u->name, sizeof(u->name));
-	munmap(p, u->map_unit);
-	return 0;
-}
-
-static int guest_open(struct guest *g, struct uplinks *u, const struct guest_config *c)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &g->as_listener};
-	char path[2 * LISTENER_PATH_SIZE];
-	int rc;
-
-	g->source = UPLINKS_STREAM;
-	g->uplinks = u;
-	g->config = c;
-	g->as_listener = (struct guest_part){UPLINKS_LISTENER, g};
-	g->as_process = (struct guest_part){UPLINKS_PROCESS, g};
-	snprintf(path, sizeof(path), "%s.%s" UPLINKS_SUFFIX, u->config.socket, c->name);
-	rc = listener_open(
-		&g->listener, path, SOCK_STREAM, access_is_private(u->config.access));
-	if (!rc && epoll_ctl(u->epoll, EPOLL_CTL_ADD, g->listener.fd, &event))
-		rc = -errno;
-	return rc;
-}
-
-static int guests_open(struct uplinks *u)
-{
-	int rc = 0;
-
-	u->guests = calloc(u->config.n_guests, sizeof(*u->guests));
-	if (!u->guests)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < u->config.n_guests; i++)
-		u->guests[i].sock = u->guests[i].pidfd = u->guests[i].listener.fd = -1;
-	for (uint32_t i = 0; i < u->config.n_guests && !rc; i++)
-		rc = guest_open(&u->guests[i], u, &u->config.guests[i]);
-	return rc;
-}
-
-static int loop_open(struct uplinks *u)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = u};
-
-	u->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (u->epoll < 0)
-		return -errno;
-	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (u->timer < 0 || epoll_ctl(u->epoll, EPOLL_CTL_ADD, u->timer, &event))
-		return -errno;
-	return 0;
-}
-
-int uplinks_open(
-	struct uplinks **out, const struct uplinks_config *config, struct directory *d)
-{
-	struct uplinks *u = calloc(1, sizeof(*u));
-	int rc;
-
-	if (!u)
-		return -ENOMEM;
-	u->source = UPLINKS_TIMER;
-	u->config = *config;
-	u->directory = d;
-	u->epoll = u->timer = -1;
-	rc = loop_open(u);
-	if (!rc)
-		rc = areas_init(&u->areas, config->size);
-	if (!rc)
-		rc = memory_name(u);
-	if (!rc)
-		rc = guests_open(u);
-	if (rc) {
-		uplinks_close(u);
-		return rc;
-	}
-	uplinks_serve_natives(u);
-	directory_set_elsewhere(d, &u->elsewhere);
-	*out = u;
-	return 0;
-}
-
-static void guest_close(struct guest *g)
-{
-	if (g->sock >= 0)
-		close(g->sock);
-	upstream_free(&g->stream);
-	session_end(g);
-	ends_release_orphans(g);
-	process_forget(g);
-	listener_close(&g->listener);
-}
-
-void uplinks_close(struct uplinks *u)
-{
-	struct ring *r;
-
-	if (!u)
-		return;
-	for (uint32_t i = 0; u->guests && i < u->config.n_guests; i++)
-		guest_close(&u->guests[i]);
-	/* What is left is native processes'; these go on. */
-	while ((r = LIST_FIRST(&u->open)) || (r = LIST_FIRST(&u->paired))) {
-		for (int i = 0; i < 2; i++) {
-			if (r->ends[i].lifetime_fd >= 0)
-				close(r->ends[i].lifetime_fd);
-		}
-		ring_drop(r);
-	}
-	areas_free(&u->areas);
-	free(u->guests);
-	if (u->timer >= 0)
-		close(u->timer);
-	if (u->epoll >= 0)
-		close(u->epoll);
-	free(u);
 }

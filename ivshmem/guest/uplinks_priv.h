@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What uplinks.c (uplinks, sessions), uplinks_ask.c (what they ask), uplinks_rings.c
- * (connections and their memory) and uplinks_status.c share.
+ * What uplinks_open.c (begin and end), uplinks.c (sessions, the loop), uplinks_ask.c
+ * (what is asked), uplinks_rings.c (connections and their memory) and uplinks_status.c
+ * share.
  */
 #ifndef IVSHMEM_GUEST_UPLINKS_PRIV_H
 #define IVSHMEM_GUEST_UPLINKS_PRIV_H
@@ -134,6 +135,12 @@ struct uplinks {
 };
 
 /* -- uplinks.c */
+
+/** guest_session_end() - what the agent said counts no more; memory may be used still */
+void guest_session_end(struct guest *g);
+
+/** guest_process_forget() - don't watch who has the uplink any more */
+void guest_process_forget(struct guest *g);
 
 /** guest_send() - a frame, or the uplink ends */
 void guest_send(struct guest *g, struct up_msg *msg);

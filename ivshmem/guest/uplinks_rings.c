@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ivshmem/guest/channel.h"
 #include "ivshmem/guest/lifetime.h"
 #include "ivshmem/sockaddr.h"
 
@@ -74,14 +75,8 @@ struct ring *ring_open_find(const struct uplinks *u, const struct dir_addr *src,
 
 struct channel ring_channel(const struct ring *r)
 {
-	uint64_t unit = r->uplinks->map_unit, begin = r->offset / unit * unit;
-	uint64_t end = (r->offset + r->size + unit - 1) / unit * unit;
-
-	return (struct channel){
-		.memory = {begin, end - begin, r->offset, r->size},
-		.fd = r->uplinks->config.memory_fd,
-		.lifetime_fd = -1,
-	};
+	return channel_at(
+		r->uplinks->config.memory_fd, r->uplinks->map_unit, r->offset, r->size);
 }
 
 /* -- ends */

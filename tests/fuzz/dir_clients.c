@@ -35,8 +35,8 @@ static uint32_t n_held;
 /* An address of this host that is not the loopback network's, if it has one. */
 static struct sockaddr_in host_address(void)
 {
-	struct sockaddr_in found = {.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in found = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct ifaddrs *all, *i;
 
 	if (getifaddrs(&all))
@@ -100,7 +100,8 @@ void dir_clients_begin(const char *path)
 
 struct dir_addr address_take(struct input *in)
 {
-	static const char *const texts[] = {"10.0.0.1", "10.0.0.2", "10.0.0.3", "127.0.0.1"};
+	static const char *const texts[] = {
+		"10.0.0.1", "10.0.0.2", "10.0.0.3", "127.0.0.1"};
 	struct dir_addr addr = {{0}, 0};
 	struct in_addr ip;
 	uint8_t what = take(in);
@@ -122,8 +123,8 @@ struct dir_addr address_take(struct input *in)
 
 uint64_t size_take(struct input *in)
 {
-	static const uint64_t sizes[] = {4096, 1, 65536, 0, 4097, DIR_MEMORY_MAX,
-		DIR_MEMORY_MAX + 1, UINT64_MAX};
+	static const uint64_t sizes[] = {
+		4096, 1, 65536, 0, 4097, DIR_MEMORY_MAX, DIR_MEMORY_MAX + 1, UINT64_MAX};
 
 	return sizes[take(in) % ARRAY_SIZE(sizes)];
 }
@@ -204,7 +205,8 @@ static void judge(const struct dir_reply *reply, const int *fds, int n, uint64_t
 	assert(!n || !reply->error);
 	if (!n)
 		return;
-	assert(!fstat(fds[0], &st) && (uint64_t)st.st_size >= m->map_offset + m->map_size);
+	assert(!fstat(fds[0], &st) &&
+		(uint64_t)st.st_size >= m->map_offset + m->map_size);
 	assert(m->map_offset <= m->offset && m->size &&
 		m->offset + m->size <= m->map_offset + m->map_size);
 	/* The region's comes with a pipe, and not with its first page. */

@@ -140,7 +140,8 @@ static void uplink_step(struct input *in)
 		uplink_open(i);
 	} else if (what >= 250) {
 		memset(raw, take(in), sizeof(raw));
-		send(uplinks[i], raw, take(in) % sizeof(raw), MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(uplinks[i], raw, take(in) % sizeof(raw),
+			MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else if (what >= 244) {
 		uplink_close(&uplinks[i]);
 	} else {

@@ -35,7 +35,7 @@ static char region_path[200], uplink_path[200], memory_path[64];
 static struct listener listener; /* the server's */
 static struct directory *directory;
 static struct uplink *uplink;
-static int sock; /* the server's end of the uplink */
+static int sock;	   /* the server's end of the uplink */
 static struct up_msg said; /* the last that the agent said */
 static uint64_t last_id;
 
