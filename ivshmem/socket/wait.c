@@ -16,6 +16,7 @@
 #define SPIN_DEFAULT_US 50
 #define SPIN_FAR_NS	NSEC_PER_MSEC /* longest between guests */
 #define SLEPT_FACTOR	4
+#define FAR_MISSES	16 /* 2^n: n spins in vain, each half as long, then none */
 #define POLLS_PER_LOOK	16 /* the clock costs as much as several polls */
 #define AGAIN_NS	(50 * NSEC_PER_USEC)
 #define AGAIN_MAX	2000 /* of them in a row: then who sleeps is taken for dead */
@@ -23,6 +24,7 @@
 
 static _Atomic uint64_t spin_max_ns;
 static bool is_set; /* by the user */
+static _Atomic bool is_far;
 
 void wait_init(void)
 {
@@ -52,6 +54,7 @@ void wait_bell_is_far(int fd)
 		return;
 	ns = MAX(SPIN_DEFAULT_US, info.tcpi_rtt) * NSEC_PER_USEC;
 	ns = MIN(ns, SPIN_FAR_NS);
+	is_far = true;
 	if (ns > spin_max_ns)
 		spin_max_ns = ns;
 }
@@ -267,7 +270,16 @@ bool conn_spin(struct conn *c, enum shring_dir dir)
  */
 uint64_t wait_spin_next(uint64_t spin_ns, uint64_t waited_ns)
 {
-	return waited_ns <= SLEPT_FACTOR * spin_max_ns ? spin_max_ns : spin_ns / 2;
+	uint64_t max_ns = spin_max_ns;
+
+	if (waited_ns <= max_ns)
+		return max_ns;
+	/* Where guests share processors the peer, or QEMU that carries the bell, may need
+	 * the very one that we spin on. To spin for long in vain must not go on and on.
+	 */
+	if (is_far && spin_ns > max_ns / FAR_MISSES)
+		return spin_ns / 2;
+	return waited_ns <= SLEPT_FACTOR * max_ns ? max_ns : spin_ns / 2;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
