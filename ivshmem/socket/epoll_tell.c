@@ -77,7 +77,7 @@ static bool is_unchanged(const struct member *m, uint32_t wanted)
 	const struct shring_side *peer;
 	uint32_t head, pos;
 
-	if (m->fresh || !conn_is_ordinary(c))
+	if (!conn_is_ordinary(c))
 		return false;
 	peer = &c->ring.ctrl->side[!c->ring.side];
 	head = atomic_load(&peer->head);
@@ -86,7 +86,7 @@ static bool is_unchanged(const struct member *m, uint32_t wanted)
 		return false;
 	if (!(m->event.events & EPOLLET))
 		return head == pos && !(wanted & WRITABLE);
-	return (head == pos || head == m->told_head) &&
+	return !m->fresh && (head == pos || head == m->told_head) &&
 	       !(wanted & WRITABLE & ~m->told_mask) &&
 	       atomic_load(&c->n_full) == m->told_full;
 }
