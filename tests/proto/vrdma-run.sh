@@ -47,14 +47,28 @@ host_state()
 	ls -d /dev/infiniband /tmp/infiniband 2>/dev/null || true
 }
 
+gids()
+{
+	sed -n 's/.*GID\[ *[0-9]*\]:[[:space:]]*\([^,]*\),.*/\1/p' | xargs
+}
+
 devices()
 {
+	local own=(unshare --net --mount --map-root-user sh -c
+		'ip link set lo up && exec "$@"' -)
+
 	expect "one device" vrdma_lo "$(run ibv_devices | awk 'NR > 2 { print $1 }')"
 	expect "two devices" "mine vrdma_lo" "$("${AS[@]}" "$RUN" --addr 127.0.0.1 \
 		--name mine --addr ::1 ibv_devices | awk 'NR > 2 { print $1 }' | sort | xargs)"
 	expect "the GID" "::ffff:127.0.0.1" \
 		"$(run ibv_devinfo -v | sed -n 's/.*GID\[ *0\]:[[:space:]]*\([^,]*\),.*/\1/p')"
 	expect "--list" "vrdma_lo	127.0.0.1" "$("${AS[@]}" "$RUN" --addr 127.0.0.1 --list)"
+	expect "two addresses" "::1 ::ffff:127.0.0.1" \
+		"$("${AS[@]}" "${own[@]}" "$RUN" --addr ::1,127.0.0.1 ibv_devinfo -v | gids)"
+	expect "an interface" "::ffff:127.0.0.1 ::1" \
+		"$("${AS[@]}" "${own[@]}" "$RUN" --interface lo ibv_devinfo -v | gids)"
+	expect "an interface's name and --list" "mine	127.0.0.1,::1" \
+		"$("${AS[@]}" "${own[@]}" "$RUN" --interface lo --name mine --list)"
 }
 
 surroundings()
@@ -76,6 +90,9 @@ ends()
 	expect "no such command" 127 "$(status run /nonexistent/command)"
 	expect "no command" 125 "$(status "${AS[@]}" "$RUN")"
 	expect "not an address" 125 "$(status "${AS[@]}" "$RUN" --addr nonsense true)"
+	expect "one of two is not ours" 125 \
+		"$(status "${AS[@]}" "$RUN" --addr 127.0.0.1,192.0.2.99 true)"
+	expect "no interface" 125 "$(status "${AS[@]}" "$RUN" --interface no true)"
 	expect "not ours" 125 "$(status "${AS[@]}" "$RUN" --addr 192.0.2.99 true)"
 	expect "a name with a slash" 125 \
 		"$(status "${AS[@]}" "$RUN" --addr 127.0.0.1 --name ../x true)"
@@ -88,7 +105,19 @@ ports()
 		'ip link add v0 type veth peer name v1 && ip link set v0 up &&
 		 ip link set v1 up && exec "$@"' -)
 	local port=(--port v0 --addr 10.9.0.5/24)
+	local addressed=("${own[@]}" sh -c
+		'ip link set lo up && ip link set v0 down &&
+		 ip link set v0 addrgenmode none && ip link set v0 up &&
+		 ip addr add 10.9.0.1/24 dev v0 && ip addr add fd09::1/64 dev v0 &&
+		 ip addr add 10.9.0.2/24 dev v0 && exec "$@"' -)
 
+	expect "addresses of two interfaces" 125 "$(status "${AS[@]}" "${addressed[@]}" \
+		"$RUN" --addr 10.9.0.1,127.0.0.1 true)"
+	expect "by default, all addresses" "vrdma_v0	10.9.0.1,10.9.0.2,fd09::1" \
+		"$("${AS[@]}" "${addressed[@]}" "$RUN" --list)"
+	expect "a port's two GIDs" "::ffff:10.9.0.5 fd09::5" \
+		"$("${AS[@]}" "${own[@]}" "$RUN" --port v0 --addr 10.9.0.5/24,fd09::5/64 \
+		--gateway 10.9.0.1,fd09::1 ibv_devinfo -v | gids)"
 	expect "a port" "vrdma_v0	10.9.0.5/24" \
 		"$("${AS[@]}" "${own[@]}" "$RUN" "${port[@]}" --list)"
 	expect "a port's GID" "::ffff:10.9.0.5" \
@@ -98,7 +127,7 @@ ports()
 	expect "not an interface" 125 "$(status "${AS[@]}" "$RUN" --port no --addr 10.9.0.5/24 true)"
 	expect "not Ethernet" 125 "$(status "${AS[@]}" "$RUN" --port lo --addr 10.9.0.5/24 true)"
 	expect "--port alone" 125 "$(status "${AS[@]}" "$RUN" --port lo true)"
-	for args in "--addr 10.9.0.5" "--addr 10.9.0.5/24 --mac 01:00:00:00:00:05" \
+	for args in "--addr 10.9.0.5" "--addr 10.9.0.5/24,fd09::5" "--addr 10.9.0.5/24 --mac 01:00:00:00:00:05" \
 		"--addr 10.9.0.5/24 --gateway 10.8.0.1"; do
 		# shellcheck disable=SC2086 # options
 		expect "--port v0 $args" 125 \
