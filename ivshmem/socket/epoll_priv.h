@@ -90,6 +90,7 @@ struct set {
 	bool looked_at;		   /* poll() or another set may sleep on the inner one */
 	uint32_t direct;	   /* threads that wait for the program's set itself */
 	_Atomic uint64_t asked_ns; /* when the kernel was asked last */
+	_Atomic uint64_t found_ns; /* ... and had something to tell */
 	uint64_t cooled_ns;	   /* when the hot ones were gone through last */
 	uint64_t spin_ns;
 	struct member **members; /* by descriptor */

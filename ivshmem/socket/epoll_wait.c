@@ -15,6 +15,7 @@
 
 #define EVENTS	       64
 #define KERNEL_EACH_NS (20 * NSEC_PER_USEC) /* meanwhile ours alone may be told */
+#define KERNEL_BUSY_NS NSEC_PER_MSEC	    /* after an event of the kernel's: not so */
 #define BUSY_NS	       (10 * NSEC_PER_MSEC) /* who told something is busy so long */
 
 static void arm_dir(struct conn *c, int fd, struct fdent e, enum shring_dir dir)
@@ -200,6 +201,8 @@ static int kernel_wait(struct set *s, struct epoll_event *events, int max, int t
 	if (!program || !max)
 		return 0;
 	n = real.epoll_pwait(s->outer, events, max, 0, NULL);
+	if (n > 0)
+		s->found_ns = now_ns();
 	return n < 0 ? -errno : n;
 }
 
@@ -264,17 +267,18 @@ static int ask_and_look(
 }
 
 /* What there is to tell. To ask the kernel each time would double the cost of a call that
- * is busy with connections.
+ * is busy with connections alone.
  * @all: it must be asked if there is nothing else
  */
 static int tell(struct set *s, struct epoll_event *events, int max, bool all,
 	const sigset_t *mask)
 {
+	uint64_t now = now_ns();
 	int n;
 
-	if (now_ns() - s->asked_ns < KERNEL_EACH_NS) {
+	if (now - s->asked_ns < KERNEL_EACH_NS) {
 		n = look_locked(s, events, max);
-		if (n || !all)
+		if (n || (!all && now - s->found_ns > KERNEL_BUSY_NS))
 			return n;
 	}
 	return ask_and_look(s, events, max, mask);

@@ -26,6 +26,7 @@ struct call {
 	nfds_t n;
 	struct pollfd *kernel; /* what the kernel waits for in their place */
 	struct watch *watches;
+	bool others;	   /* is one not a connection? */
 	uint64_t until_ns; /* 0: for ever */
 	uint64_t limit_ns; /* when a set is to be looked at again; 0: never */
 	const sigset_t *mask;
@@ -55,6 +56,8 @@ static void prepare(struct call *c)
 		c->watches[i] = (struct watch){.e = fdtab_get(c->fds[i].fd)};
 		if (c->fds[i].fd < 0)
 			c->watches[i].e.kind = FD_KERNEL;
+		else if (c->watches[i].e.kind != FD_CONN)
+			c->others = true;
 		c->kernel[i] = c->fds[i];
 		c->kernel[i].revents = 0;
 		c->fds[i].revents = 0;
@@ -113,6 +116,14 @@ static int ask_kernel(const struct call *c, const struct timespec *timeout, bool
 			c->fds[i].revents |= c->kernel[i].revents;
 	}
 	return n;
+}
+
+static const struct timespec no_time;
+
+/* Return: 0 or a negative errno */
+static int ask_others(const struct call *c)
+{
+	return c->others && ask_kernel(c, &no_time, false) < 0 ? -errno : 0;
 }
 
 static int count(const struct call *c)
@@ -179,7 +190,9 @@ static bool spin(struct call *c)
 	if (!spin_ns)
 		return false;
 	do {
-		if (look(c))
+		look(c);
+		ask_others(c);
+		if (count(c))
 			return true;
 		sched_yield();
 	} while (now_ns() < end);
@@ -206,31 +219,29 @@ static int sleep_once(const struct call *c)
 	return MIN(n, 0);
 }
 
-static const struct timespec no_time;
-
 static int run(struct call *c)
 {
-	bool spun = false;
+	bool spun = false, late;
 	int rc;
 
 	prepare(c);
 	for (;;) {
-		if (look(c) || (c->until_ns && now_ns() >= c->until_ns)) {
-			if (ask_kernel(c, &no_time, false) < 0)
-				return -errno;
-			return count(c);
+		late = c->until_ns && now_ns() >= c->until_ns;
+		if (look(c) || late || !spun) {
+			rc = ask_others(c);
+			if (rc || late || count(c))
+				return count(c) ? count(c) : rc;
 		}
 		if (!spun) {
 			spun = true;
 			if (spin(c))
-				continue;
+				return count(c);
 		}
 		rc = sleep_once(c);
 		if (rc == 0 && count(c)) {
 			look(c);
-			if (ask_kernel(c, &no_time, false) < 0)
-				return -errno;
-			return count(c);
+			rc = ask_others(c);
+			return count(c) ? count(c) : rc;
 		}
 		if (rc)
 			return look(c) ? count(c) : rc;
