@@ -108,6 +108,7 @@ class Guest(Remote):
 
     def start_agent(self):
         """As the unit says, so that what is tried is what is installed."""
+        before = self.region.counters(self.name)["sessions"]
         unit = configparser.RawConfigParser()
         unit.read(UNIT)
         service = unit["Service"]
@@ -118,6 +119,8 @@ class Guest(Remote):
         self.agent = self.start("/tmp/vrdma-guest", *options, log="/tmp/agent.log",
                                 user=user, group=self.group, extra_groups=[],
                                 path="/run/vrdma/guest.dir")
+        wait_until(lambda: self.region.counters(self.name)["sessions"] > before,
+                   f"the agent of guest {self.name}")
 
     def stop(self, pid, **options):
         """End what start() started, unless its guest has ended."""
