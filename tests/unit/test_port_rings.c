@@ -46,6 +46,7 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t 
 struct world {
 	struct link *link[2];
 	uint32_t sent, received; /* packets carry their number */
+	bool gso;		 /* runs of packets come as one frame */
 };
 
 static struct link *open_on(const char *ifname, const char *addr)
@@ -126,6 +127,17 @@ static void receive_all(struct world *w, struct link *at, int max)
 	assert_false(link_wait(at, 0));
 }
 
+/* Before Linux 6.2 there is no GSO, which the sender learns by losing a message. */
+static void gso_try(struct world *w)
+{
+	send_run(w, w->link[0], w->link[1], 2, SMALL);
+	w->gso = !w->link[0]->stats.tx_failed;
+	if (!w->gso)
+		w->received = w->sent;
+	w->link[0]->stats.tx_failed = 0;
+	receive_all(w, w->link[1], LINK_BURST);
+}
+
 /* The neighbour is not known before. */
 static void meet(struct world *w)
 {
@@ -138,6 +150,7 @@ static void meet(struct world *w)
 				expect_number(w, &rx[0]);
 	}
 	receive_all(w, w->link[1], 1);
+	gso_try(w);
 }
 
 /* Small and large frames, in any order, more than the rings have slots. */
@@ -175,6 +188,7 @@ static void order_to_itself(void **state)
 	struct world w;
 
 	world_open(&w, true);
+	meet(&w);
 	in_order(&w, w.link[0], w.link[0]);
 	world_close(&w);
 }
@@ -247,6 +261,10 @@ static void overflow_of_one_kind(void **state)
 
 	world_open(&w, true);
 	meet(&w);
+	if (!w.gso) {
+		world_close(&w);
+		skip();
+	}
 	flood(&w, FLOOD);
 	send_run(&w, w.link[0], w.link[1], 15, LARGE);
 	while (n_large < 15) {
@@ -290,6 +308,19 @@ static void half_read_frames(void **state)
 	}
 }
 
+/* What a thread sends from two cores may change its order in the kernel. */
+static void stay_on_one_core(void)
+{
+	cpu_set_t cores, one;
+
+	sched_getaffinity(0, sizeof(cores), &cores);
+	CPU_ZERO(&one);
+	for (int i = CPU_SETSIZE - 1; i >= 0 && !CPU_COUNT(&one); i--)
+		if (CPU_ISSET(i, &cores))
+			CPU_SET(i, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,5 +341,6 @@ int main(void)
 		printf("skipped: no veth pair\n");
 		return SKIPPED;
 	}
+	stay_on_one_core();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
