@@ -130,6 +130,7 @@ static int make_context(struct ibv_device *ibdev, int cmd_fd, struct device *dev
 	verbs_set_ops(&ctx->vctx, &mcast_ops);
 	verbs_set_ops(&ctx->vctx, &memory_ops);
 	verbs_set_ops(&ctx->vctx, &object_ops);
+	verbs_set_ops(&ctx->vctx, &path_ops);
 	verbs_set_ops(&ctx->vctx, &datapath_ops);
 	verbs_set_ops(&ctx->vctx, &event_ops);
 	verbs_set_ops(&ctx->vctx, &cq_ex_ops);

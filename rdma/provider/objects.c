@@ -223,60 +223,6 @@ static int destroy_srq(struct ibv_srq *ibsrq)
 	return 0;
 }
 
-/* Address handles. */
-
-/* Under lock: there will be something to send that way. */
-static void expect(struct device *dev, const struct ibv_ah_attr *route)
-{
-	link_set_expect(dev->links, route->grh.sgid_index, route->grh.dgid.raw);
-}
-
-/* Under lock: @attr as it is to be taken. Return: 0 or -EINVAL */
-static int ah_begin(
-	struct device *dev, const struct ibv_ah_attr *attr, struct ibv_ah_attr *route)
-{
-	*route = device_route(dev, attr);
-	if (route->port_num != 1 || gids_check(dev, route))
-		return -EINVAL;
-	gids_use(dev, route->grh.sgid_index);
-	expect(dev, route);
-	return 0;
-}
-
-static struct ibv_ah *create_ah(struct ibv_pd *ibpd, struct ibv_ah_attr *attr)
-{
-	struct device *dev = to_device(ibpd->context);
-	struct device_ah *ah = device_object_alloc(dev, KIND_AH, sizeof(*ah));
-	int rc;
-
-	if (!ah)
-		return device_fail(-ENOMEM);
-	engine_lock(dev);
-	rc = ah_begin(dev, attr, &ah->attr);
-	engine_unlock(dev);
-	if (rc) {
-		device_object_free(dev, KIND_AH, ah);
-		return device_fail(rc);
-	}
-	ah->ibv.context = ibpd->context;
-	ah->ibv.pd = ibpd;
-	to_device_pd(ibpd)->n_users++;
-	return &ah->ibv;
-}
-
-static int destroy_ah(struct ibv_ah *ibah)
-{
-	struct device *dev = to_device(ibah->context);
-	struct device_ah *ah = container_of(ibah, struct device_ah, ibv);
-
-	engine_lock(dev);
-	gids_unuse(dev, ah->attr.grh.sgid_index);
-	engine_unlock(dev);
-	to_device_pd(ibah->pd)->n_users--;
-	device_object_free(dev, KIND_AH, ah);
-	return 0;
-}
-
 /* Queue pairs. */
 
 static void count_users(struct ibv_qp *ibqp, int n)
@@ -352,41 +298,6 @@ static struct ibv_qp *create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init
 	return &qp->vqp.qp;
 }
 
-/* Under lock: the queue pair is connected from entry @index of the GID table, or (-1) not
- * at all.
- */
-static void set_gid_index(struct device *dev, struct device_qp *qp, int index)
-{
-	if (index >= 0)
-		gids_use(dev, (uint8_t)index);
-	if (qp->gid_index >= 0)
-		gids_unuse(dev, (uint8_t)qp->gid_index);
-	qp->gid_index = index;
-}
-
-/* Under lock: qp_modify() with a path. Return: as that; also -EINVAL when there is no
- * such way
- */
-static int modify_path(
-	struct device *dev, struct device_qp *qp, struct ibv_qp_attr attr, int mask)
-{
-	uint8_t index;
-	int rc;
-
-	attr.ah_attr = device_route(dev, &attr.ah_attr);
-	index = attr.ah_attr.grh.sgid_index;
-	rc = gids_check(dev, &attr.ah_attr);
-	if (!rc && (mask & IBV_QP_PATH_MTU) && attr.path_mtu > port_gid_mtu(dev, index))
-		rc = -EINVAL;
-	if (!rc)
-		rc = qp_modify(qp->qp, &attr, mask);
-	if (rc)
-		return rc;
-	set_gid_index(dev, qp, index);
-	expect(dev, &attr.ah_attr);
-	return 0;
-}
-
 static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 {
 	struct device *dev = to_device(ibqp->context);
@@ -394,10 +305,10 @@ static int modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 	int rc;
 
 	engine_lock_sent(dev);
-	rc = mask & IBV_QP_AV ? modify_path(dev, qp, *attr, mask)
+	rc = mask & IBV_QP_AV ? path_modify(dev, qp, *attr, mask)
 			      : qp_modify(qp->qp, attr, mask);
 	if (!rc && (mask & IBV_QP_STATE) && attr->qp_state == IBV_QPS_RESET)
-		set_gid_index(dev, qp, -1);
+		path_set_gid(dev, qp, -1);
 	engine_unlock(dev);
 	return -rc;
 }
@@ -455,7 +366,7 @@ static int destroy_qp(struct ibv_qp *ibqp)
 		return EBUSY;
 	}
 	qp_destroy(qp->qp);
-	set_gid_index(dev, qp, -1);
+	path_set_gid(dev, qp, -1);
 	n = qp->n_async_events;
 	if (n)
 		n -= events_forget_async(ibqp->context, ibqp);
@@ -479,8 +390,6 @@ const struct verbs_context_ops object_ops = {
 	.modify_srq = modify_srq,
 	.query_srq = query_srq,
 	.destroy_srq = destroy_srq,
-	.create_ah = create_ah,
-	.destroy_ah = destroy_ah,
 	.create_qp = create_qp,
 	.modify_qp = modify_qp,
 	.query_qp = query_qp,

@@ -245,13 +245,23 @@ void progress_disarm(struct device *dev);
 struct ibv_cq_ex *device_create_cq_ex(
 	struct ibv_context *ctx, struct ibv_cq_init_attr_ex *init);
 
+/* path.c, under lock */
+/* The queue pair is connected from entry @index of the GID table, or (-1) not at all. */
+void path_set_gid(struct device *dev, struct device_qp *qp, int index);
+/* qp_modify() with an address vector. Return: as that; also -EINVAL when there is no such
+ * way
+ */
+int path_modify(
+	struct device *dev, struct device_qp *qp, struct ibv_qp_attr attr, int mask);
+
 /* qp_ex.c */
 void qp_ex_destroy(struct device_qp *qp);
 
 /* datapath.c: post a list, or none of it if one is wrong. Return: 0 or errno */
 int device_post_all(struct device_qp *qp, struct ibv_send_wr *wr);
 
-/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, mcast.c, memory.c, objects.c, datapath.c
+/* The verbs: port.c, cq_ex.c, qp_ex.c, events.c, mcast.c, memory.c, objects.c, path.c,
+ * datapath.c
  */
 extern const struct verbs_context_ops port_ops;
 extern const struct verbs_context_ops cq_ex_ops;
@@ -260,6 +270,7 @@ extern const struct verbs_context_ops event_ops;
 extern const struct verbs_context_ops mcast_ops;
 extern const struct verbs_context_ops memory_ops;
 extern const struct verbs_context_ops object_ops;
+extern const struct verbs_context_ops path_ops;
 extern const struct verbs_context_ops datapath_ops;
 
 #endif
