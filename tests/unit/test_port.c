@@ -4,17 +4,16 @@
  * the address goes and comes back, the cable is pulled, the MTU changes.
  */
 #include "verbs_end.h"
+#include "own_net.h"
 
 #include "lib/util.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SKIPPED 77
 #define WAIT_MS 10000 /* never reached */
 
 static void ip(const char *args)
@@ -233,20 +232,13 @@ int main(void)
 		cmocka_unit_test(mtu_changes),
 		cmocka_unit_test(packet_port),
 	};
+	int rc = own_net("ip link set lo up && "
+			 "ip link add v0 mtu 9000 type veth peer name v1 mtu 9000 && "
+			 "ip link set v0 up && ip link set v1 up && "
+			 "ip addr add 10.88.0.1/24 dev v0 && "
+			 "sysctl -qw net.ipv4.conf.v0.promote_secondaries=1 && "
+			 "ip addr add 10.88.0.2/24 dev v0 && "
+			 "ip addr add fd88::1/64 dev v0 nodad");
 
-	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-		printf("skipped: no network namespace: %s\n", strerror(errno));
-		return SKIPPED;
-	}
-	if (system("ip link set lo up && "
-		   "ip link add v0 mtu 9000 type veth peer name v1 mtu 9000 && "
-		   "ip link set v0 up && ip link set v1 up && "
-		   "ip addr add 10.88.0.1/24 dev v0 && "
-		   "sysctl -qw net.ipv4.conf.v0.promote_secondaries=1 && "
-		   "ip addr add 10.88.0.2/24 dev v0 && "
-		   "ip addr add fd88::1/64 dev v0 nodad")) {
-		printf("skipped: no interface that can be changed\n");
-		return SKIPPED;
-	}
-	return cmocka_run_group_tests_name("port", tests, NULL, NULL);
+	return rc ? rc : cmocka_run_group_tests_name("port", tests, NULL, NULL);
 }
