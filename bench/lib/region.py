@@ -15,6 +15,12 @@ SIZE = 1 << 20       # what sockets use is not in it
 PROCESSES = 1000
 
 
+def sanitizers_of(library):
+    """The run-time libraries of sanitizers that it needs: they have to come before it."""
+    needed = subprocess.run(["ldd", library], check=True, stdout=subprocess.PIPE, text=True)
+    return re.findall(r"=> (\S*/lib(?:a|t|ub)san\S*)", needed.stdout)
+
+
 class Region:
     """A context: the server runs. Who is not its user needs to be in @uids.
 
@@ -77,4 +83,6 @@ class Region:
 
     def environment(self, library):
         """What makes a program use the shim @library."""
-        return {"VRDMA_REGION": self.socket, "LD_PRELOAD": os.path.abspath(library)}
+        before = sanitizers_of(library)
+        return {"VRDMA_REGION": self.socket,
+                "LD_PRELOAD": ":".join([*before, os.path.abspath(library)])}

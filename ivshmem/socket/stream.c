@@ -30,7 +30,9 @@ static struct iovec cursor_piece(struct cursor *c)
 	}
 	if (!c->n)
 		return (struct iovec){NULL, 0};
-	return (struct iovec){(char *)c->iov->iov_base + c->at, c->iov->iov_len - c->at};
+	/* MSG_TRUNC needs no buffer. */
+	return (struct iovec){
+		(void *)((uintptr_t)c->iov->iov_base + c->at), c->iov->iov_len - c->at};
 }
 
 static void cursor_move(struct cursor *c, size_t n)

@@ -204,7 +204,7 @@ def parse_args():
     parser.add_argument("--guest", metavar="AGENT", help="vrdma-guest, with --shim: lane B "
                         "is in a guest")
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--count", type=int, default=420, help="generated scenarios")
+    parser.add_argument("--count", type=int, default=520, help="generated scenarios")
     parser.add_argument("--rounds", type=int, default=3, help="kernel against kernel")
     parser.add_argument("--only", default="", help="names that match this expression")
     parser.add_argument("--without", default=[], type=lambda text: text.split(","),
