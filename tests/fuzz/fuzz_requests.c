@@ -123,7 +123,7 @@ static uint64_t new_id(struct side *side, const struct qp *qp)
 	return side->next_id;
 }
 
-static void poll(struct side *side, int cq)
+static void poll_one(struct side *side, int cq)
 {
 	struct ibv_wc wc[4];
 	int n = cq_poll(side->cq[cq], 4, wc);
@@ -407,7 +407,7 @@ static bool operate(struct pair *p, struct input *in)
 		cq_resize(side->cq[which % N_CQS], in_u8(in));
 		break;
 	case 12:
-		poll(side, which % N_CQS);
+		poll_one(side, which % N_CQS);
 		break;
 	case 13:
 		if (which & 0x80)
