@@ -33,8 +33,9 @@ static inline struct channel channel_at(
 	uint64_t begin = offset / unit * unit;
 	uint64_t end = (offset + size + unit - 1) / unit * unit;
 
-	return (struct channel){
-		.memory = {begin, end - begin, offset, size}, .fd = fd, .lifetime_fd = -1};
+	return (struct channel){.memory = {begin, end - begin, offset, size},
+		.fd = fd,
+		.lifetime_fd = -1};
 }
 
 #endif

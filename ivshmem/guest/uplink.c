@@ -130,6 +130,7 @@ static void greet(struct uplink *u)
 	uplink_forget(u, false);
 	random_bytes(u->name, sizeof(u->name));
 	memcpy(hello.name, u->name, sizeof(hello.name));
+	memcpy(hello.token, u->agent, sizeof(hello.token));
 	memcpy(hello.boot, u->boot, sizeof(hello.boot));
 	if (upstream_send_now(&u->stream, &hello)) {
 		down(u, false, "nobody is there");
@@ -189,6 +190,7 @@ static void welcomed(struct uplink *u)
 		u->stats.sessions++;
 		state_set(u, UPLINK_UP);
 		say(u, "is up");
+		uplink_release_all(u);
 		uplink_publish_all(u);
 	}
 }
@@ -319,6 +321,7 @@ int uplink_open(
 	LIST_INIT(&u->ends);
 	TAILQ_INIT(&u->questions);
 	boot_read(u->boot);
+	random_bytes(u->agent, sizeof(u->agent));
 	u->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (u->epoll >= 0)
 		u->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -345,9 +348,9 @@ void uplink_close(struct uplink *u)
 		TAILQ_REMOVE(&u->questions, q, links);
 		free(q);
 	}
-	u->state = UPLINK_DOWN; /* nothing is released: it is still used */
+	/* Nothing is released: it is used still. */
 	while (!LIST_EMPTY(&u->ends))
-		uplink_end_gone(u, LIST_FIRST(&u->ends));
+		uplink_end_free(u, LIST_FIRST(&u->ends));
 	upstream_free(&u->stream);
 	if (u->fd >= 0)
 		close(u->fd);

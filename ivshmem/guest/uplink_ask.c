@@ -14,6 +14,79 @@
 #include "ivshmem/sockaddr.h"
 #include "lib/util.h"
 
+/* -- ends */
+
+static void release(struct uplink *u, uint64_t id)
+{
+	struct up_msg msg = {.type = UP_RELEASE, .id = id};
+
+	u->stats.released++;
+	uplink_send(u, &msg);
+}
+
+void uplink_end_free(struct uplink *u, struct uplink_end *e)
+{
+	LIST_REMOVE(e, links);
+	u->n_ends--;
+	if (e->lifetime_fd >= 0)
+		close(e->lifetime_fd);
+	free(e);
+}
+
+void uplink_end_gone(struct uplink *u, struct uplink_end *e)
+{
+	if (u->state == UPLINK_UP) {
+		release(u, e->id);
+		uplink_end_free(u, e);
+	} else if (e->lifetime_fd >= 0) {
+		close(e->lifetime_fd);
+		e->lifetime_fd = -1;
+	}
+}
+
+void uplink_release_all(struct uplink *u)
+{
+	struct uplink_end *e = LIST_FIRST(&u->ends), *next;
+
+	for (; e && u->state == UPLINK_UP; e = next) {
+		next = LIST_NEXT(e, links);
+		if (e->lifetime_fd < 0)
+			uplink_end_gone(u, e);
+	}
+}
+
+/* The server may have given memory, of which we shall not hear. */
+static void end_unknown(struct uplink *u, uint64_t id)
+{
+	struct uplink_end *e = malloc(sizeof(*e));
+
+	if (!e)
+		return; /* then it is taken until the guest ends */
+	*e = (struct uplink_end){.source = UPLINK_END, .id = id, .lifetime_fd = -1};
+	LIST_INSERT_HEAD(&u->ends, e, links);
+	u->n_ends++;
+}
+
+/* Return: the reading end of its pipe, or a negative errno */
+static int end_new(struct uplink *u, uint64_t id)
+{
+	struct uplink_end *e = malloc(sizeof(*e));
+	int theirs = -1;
+
+	if (!e)
+		return -ENOMEM;
+	*e = (struct uplink_end){.source = UPLINK_END, .id = id};
+	e->lifetime_fd = lifetime_open(&theirs, u->epoll, e);
+	if (e->lifetime_fd < 0) {
+		theirs = e->lifetime_fd;
+		free(e);
+		return theirs;
+	}
+	LIST_INSERT_HEAD(&u->ends, e, links);
+	u->n_ends++;
+	return theirs;
+}
+
 /* -- questions */
 
 static int ask(struct uplink *u, struct up_msg *msg, uint16_t answer)
@@ -65,6 +138,8 @@ void uplink_forget(struct uplink *u, bool drained)
 			.error = error_without_answer(q->answer, drained)};
 
 		TAILQ_REMOVE(&u->questions, q, links);
+		if (q->answer != UP_CANCEL_R)
+			end_unknown(u, q->id);
 		directory_answer(u->directory, q->id, &reply, NULL);
 		free(q);
 	}
@@ -175,47 +250,6 @@ void uplink_serve(struct uplink *u)
 		.cancel = cancel,
 		.accept = accept_asked,
 	};
-}
-
-/* -- ends */
-
-static void release(struct uplink *u, uint64_t id)
-{
-	struct up_msg msg = {.type = UP_RELEASE, .id = id};
-
-	if (u->state != UPLINK_UP || id <= u->first_id)
-		return;
-	u->stats.released++;
-	uplink_send(u, &msg);
-}
-
-void uplink_end_gone(struct uplink *u, struct uplink_end *e)
-{
-	release(u, e->id);
-	LIST_REMOVE(e, links);
-	u->n_ends--;
-	close(e->lifetime_fd);
-	free(e);
-}
-
-/* Return: the reading end of its pipe, or a negative errno */
-static int end_new(struct uplink *u, uint64_t id)
-{
-	struct uplink_end *e = malloc(sizeof(*e));
-	int theirs = -1;
-
-	if (!e)
-		return -ENOMEM;
-	*e = (struct uplink_end){.source = UPLINK_END, .id = id};
-	e->lifetime_fd = lifetime_open(&theirs, u->epoll, e);
-	if (e->lifetime_fd < 0) {
-		theirs = e->lifetime_fd;
-		free(e);
-		return theirs;
-	}
-	LIST_INSERT_HEAD(&u->ends, e, links);
-	u->n_ends++;
-	return theirs;
 }
 
 static bool is_in_memory(const struct uplink *u, const struct up_msg *msg)

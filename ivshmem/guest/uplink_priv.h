@@ -32,7 +32,7 @@ enum uplink_source {
 struct uplink_end {
 	enum uplink_source source;
 	uint64_t id;
-	int lifetime_fd;
+	int lifetime_fd; /* -1: no process has it any more; the server is to be told */
 	LIST_ENTRY(uplink_end) links;
 };
 
@@ -71,8 +71,9 @@ struct uplink {
 	bool wants_out;
 	struct upstream stream;
 	struct uplink_timer timer;
-	uint64_t state_ns; /* since when it is in the state */
-	uint8_t name[UP_NAME_SIZE], boot[UP_NAME_SIZE];
+	uint64_t state_ns;	    /* since when it is in the state */
+	uint8_t name[UP_NAME_SIZE]; /* of the session */
+	uint8_t agent[UP_NAME_SIZE], boot[UP_NAME_SIZE];
 	int memory_fd; /* -1: none */
 	uint64_t size, map_unit;
 	uint64_t last_id;  /* the highest number that was used */
@@ -106,5 +107,12 @@ void uplink_forget(struct uplink *u, bool drained);
 
 /** uplink_end_gone() - no process has it any more */
 void uplink_end_gone(struct uplink *u, struct uplink_end *e);
+
+/** uplink_release_all() - a session has begun: tell of the ends that have gone meanwhile
+ */
+void uplink_release_all(struct uplink *u);
+
+/** uplink_end_free() - forget it, whoever has it */
+void uplink_end_free(struct uplink *u, struct uplink_end *e);
 
 #endif

@@ -86,17 +86,21 @@ void guest_session_end(struct guest *g)
 		free(p);
 	}
 	g->n_published = 0;
-	ends_orphan(g);
+	ends_close_offers(g);
 }
 
 static void session_begin(struct guest *g, const struct up_msg *hello)
 {
 	struct up_msg reply = {.type = UP_WELCOME, .size = g->uplinks->config.size};
+	bool has_booted = memcmp(g->boot, hello->boot, sizeof(g->boot)) != 0;
 
 	guest_session_end(g);
+	if (memcmp(g->agent, hello->token, sizeof(g->agent)) || has_booted)
+		ends_orphan(g);
 	/* Whatever it says: no processes but its own could still use that memory. */
-	if (memcmp(g->boot, hello->boot, sizeof(g->boot)))
+	if (has_booted)
 		ends_release_orphans(g);
+	memcpy(g->agent, hello->token, sizeof(g->agent));
 	memcpy(g->boot, hello->boot, sizeof(g->boot));
 	memcpy(reply.name, hello->name, sizeof(reply.name));
 	memcpy(reply.token, g->uplinks->name, sizeof(reply.token));
@@ -205,6 +209,7 @@ static void process_ended(struct guest *g)
 	if (g->sock >= 0)
 		uplink_end(g, NULL, "has ended");
 	guest_process_forget(g);
+	ends_orphan(g);
 	ends_release_orphans(g);
 }
 

@@ -125,6 +125,7 @@ static void guest_close(struct guest *g)
 		close(g->sock);
 	upstream_free(&g->stream);
 	guest_session_end(g);
+	ends_orphan(g);
 	ends_release_orphans(g);
 	guest_process_forget(g);
 	listener_close(&g->listener);

@@ -29,7 +29,7 @@ enum uplinks_source {
 	UPLINKS_TIMER,	  /* struct uplinks */
 };
 
-/* Who holds an end of a ring. An orphan is a guest's, of a session that is over. */
+/* Who holds an end of a ring. An orphan is a guest's, whose agent is gone. */
 enum end_holder {
 	END_NOBODY,
 	END_NATIVE,
@@ -106,7 +106,7 @@ struct guest {
 	bool stalled; /* does not read: is to be ended */
 	uint32_t watched;
 	struct upstream stream;
-	uint8_t boot[UP_NAME_SIZE];
+	uint8_t agent[UP_NAME_SIZE], boot[UP_NAME_SIZE]; /* of the last session */
 	struct bucket frames;
 	struct log_limit log;
 	struct guest_stats stats;
@@ -189,7 +189,10 @@ struct ring_end *end_find(const struct guest *g, uint64_t id);
 /** end_release() - its holder is done with it; frees the ring if nobody has it now */
 void end_release(struct ring_end *e);
 
-/** ends_orphan() - the guest's session is over */
+/** ends_close_offers() - the guest's session is over: its offers are none any more */
+void ends_close_offers(struct guest *g);
+
+/** ends_orphan() - the agent is another one, which doesn't know of them */
 void ends_orphan(struct guest *g);
 
 /** ends_release_orphans() - the processes that had them are gone for sure */

@@ -141,6 +141,19 @@ void end_release(struct ring_end *e)
 		ring_drop(r);
 }
 
+void ends_close_offers(struct guest *g)
+{
+	struct ring_end *e;
+
+	for (int i = 0; i < END_BUCKETS; i++) {
+		LIST_FOREACH(e, &g->ends[i], links)
+		{
+			g->stats.cancelled += e->ring->open;
+			ring_close_offer(e->ring);
+		}
+	}
+}
+
 void ends_orphan(struct guest *g)
 {
 	struct ring_end *e;
@@ -151,9 +164,7 @@ void ends_orphan(struct guest *g)
 			g->n_ends--;
 			e->holder = END_ORPHAN;
 			g->n_orphans++;
-			g->stats.cancelled += e->ring->open;
 			LIST_INSERT_HEAD(&g->orphans, e, links);
-			ring_close_offer(e->ring);
 		}
 	}
 }

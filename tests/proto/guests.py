@@ -100,6 +100,13 @@ class Guest:
                                        f"{self.region.socket}.{self.name}.guest", port])
         wait_for("relay", lambda: os.path.exists(port))
 
+    def cut_uplink(self):
+        """Nobody is at the port's other end, as the host sees it and the guest."""
+        self.relay.send_signal(signal.SIGUSR1)
+
+    def restore_uplink(self):
+        self.relay.send_signal(signal.SIGUSR2)
+
     def start_agent(self, wait=True):
         self.agent = subprocess.Popen(
             ["ip", "netns", "exec", self.name, self.program, "--region",

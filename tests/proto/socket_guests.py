@@ -204,6 +204,7 @@ s = socket.create_server(("{0}", 0)); print(s.getsockname()[1], flush=True)
 while True:
     c = s.accept()[0]
     while data := c.recv(100): c.send(data)
+    c.close()
 """
 CALL = """
 import socket, sys
@@ -266,6 +267,21 @@ class Ends(Programs):
         guest.relay.wait()
         guest.start_relay()
         guest.wait_up()
+
+    def test_uplink_breaks(self):
+        """The same agent goes on: what it had comes back, also if that ended meanwhile."""
+        stays, goes = self.call(self.serve()), self.call(self.serve())
+        self.assertEqual(rings(), 2)
+        one.cut_uplink()
+        wait_for("loss", lambda: one.state() != "up")
+        goes.kill()
+        one.restore_uplink()
+        one.wait_up()
+        wait_for("rings", lambda: rings() == 1)
+        self.say(stays)
+        self.assertEqual((one.counters()["orphans"], one.counters()["ends"]), (0, 1))
+        stays.kill()
+        wait_for("rings", lambda: rings() == 0)
 
     def test_guest_ends(self):
         self.call(self.serve())
@@ -331,11 +347,12 @@ class Hostile(unittest.TestCase):
 
     @staticmethod
     def frame(kind, number=0, src=("0.0.0.0", 0), dst=("0.0.0.0", 0), size=0, name=b"",
-              boot=b"", version=1, magic=0x70757276):
+              boot=b"", token=b"", version=1, magic=0x70757276):
         def ip(text):
             return bytes(10) + b"\xff\xff" + socket.inet_aton(text)
         return struct.pack("<IHHQiI16s16sIIQQ16s16s16s", magic, version, kind, number, 0, 0,
-                           ip(src[0]), ip(dst[0]), src[1], dst[1], 0, size, b"", name, boot)
+                           ip(src[0]), ip(dst[0]), src[1], dst[1], 0, size, token, name,
+                           boot)
 
     def say(self, *args, **kwargs):
         self.sock.sendall(self.frame(*args, **kwargs))
@@ -359,7 +376,7 @@ class Hostile(unittest.TestCase):
         good = self.frame(self.PUBLISH, 1)
         for data in (b"\0" * 128, self.frame(self.PUBLISH, 1, magic=1), self.frame(99, 1),
                      self.frame(self.WELCOME, 1), self.frame(self.OFFER, 0),
-                     self.frame(self.RELEASE, 7), self.frame(self.ACCEPTED, 1),
+                     self.frame(self.ACCEPTED, 1),
                      good + os.urandom(128), self.frame(self.OFFER, 1, ("1.1.1.1", 1 << 20))):
             with self.subTest(data=data[:16]):
                 before = self.counted("dropped_garbage")
@@ -458,7 +475,10 @@ time.sleep(1000)'''], stdout=subprocess.PIPE, text=True)
         self.assertEqual(self.hear()[2], 0)
         self.say(self.HELLO, name=self.NAME, boot=b"y" * 16)
         self.hear()
-        self.assertEqual((rings(), self.counted("orphans")), (1, 1))
+        self.assertEqual((rings(), self.counted("orphans"), self.counted("ends")), (1, 0, 1))
+        self.say(self.HELLO, name=self.NAME, boot=b"y" * 16, token=b"another agent")
+        self.hear()
+        self.assertEqual((rings(), self.counted("orphans"), self.counted("ends")), (1, 1, 0))
         self.say(self.HELLO, name=self.NAME, boot=b"z" * 16)
         self.hear()
         self.assertEqual((rings(), self.counted("orphans")), (0, 0))

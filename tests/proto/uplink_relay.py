@@ -3,12 +3,13 @@
 """Stands for QEMU between a guest's agent and the ivshmem server: as a virtio port it is
 there before the agent and after, and for one agent after the other; what comes for an
 agent that is gone waits for the next. If the server goes the agent sees an end, and this
-connects again.
+connects again. SIGUSR1 cuts the connection with the server, SIGUSR2 lets it be made again.
 
 Usage: uplink_relay.py SERVERS_SOCKET AGENTS_SOCKET
 """
 
 import selectors
+import signal
 import socket
 import sys
 
@@ -19,11 +20,19 @@ SIZE = 1000  # no multiple of a frame
 class Relay:
     def __init__(self, upper, lower):
         self.upper, self.up, self.agent = upper, None, None
-        self.loop = selectors.DefaultSelector()
+        self.loop, self.cut = selectors.DefaultSelector(), False
+        signal.signal(signal.SIGUSR1, lambda *_: self.set_cut(True))
+        signal.signal(signal.SIGUSR2, lambda *_: self.set_cut(False))
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(lower)
         self.listener.listen()
         self.loop.register(self.listener, selectors.EVENT_READ)
+
+    def set_cut(self, cut):
+        self.cut = cut
+        if cut:
+            self.drop("up")
+            self.drop("agent")
 
     def connect(self):
         s = socket.socket(socket.AF_UNIX)
@@ -77,10 +86,11 @@ class Relay:
 
     def run(self):
         while True:
-            if not self.up:
+            if not self.up and not self.cut:
                 self.connect()
             self.watch()
-            for key, _ in self.loop.select(None if self.up else RETRY_S):
+            # short, as a signal can come just before
+            for key, _ in self.loop.select(RETRY_S):
                 if key.fileobj is self.listener:
                     self.take_agent()
                 elif key.fileobj is self.agent:
