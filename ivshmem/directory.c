@@ -33,6 +33,12 @@ void client_garbage(struct dir_client *c)
 	c->ended = true;
 }
 
+void message_close(struct message *m)
+{
+	while (m->n_fds)
+		close(m->fds[--m->n_fds]);
+}
+
 static void client_ready(struct dir_client *c)
 {
 	union fdmsg control;
@@ -54,8 +60,7 @@ static void client_ready(struct dir_client *c)
 		client_garbage(c);
 	else
 		request_handle(c, &m);
-	while (m.n_fds)
-		close(m.fds[--m.n_fds]);
+	message_close(&m);
 }
 
 /* @sock: consumed */

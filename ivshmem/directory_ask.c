@@ -458,5 +458,7 @@ void request_handle(struct dir_client *c, struct message *m)
 		client_garbage(c);
 		return;
 	}
+	/* Who has the answer may close its socket, and count on that being the last. */
+	message_close(m);
 	answer_rc(c, rc, id);
 }

@@ -70,6 +70,9 @@ struct message {
 	int fds[FDMSG_MAX];
 };
 
+/** message_close() - the descriptors that are still in it */
+void message_close(struct message *m);
+
 /** request_handle() - answer it, or have it answered later; takes descriptors out of it
  */
 void request_handle(struct dir_client *c, struct message *m);

@@ -43,8 +43,18 @@ static int begin(void **state)
 	return 0;
 }
 
-/* A child that has @thing, and then waits to be killed; @leave: doesn't wait */
-static pid_t child_with(uint32_t thing, bool leave)
+static void leave(void)
+{
+	_exit(family_number() < 0);
+}
+
+static void close_another(void)
+{
+	family_close(dup(family_file));
+}
+
+/* A child that has @thing, does @also, and then waits to be killed */
+static pid_t child_with(uint32_t thing, void (*also)(void))
 {
 	int ready[2];
 	char byte;
@@ -56,14 +66,14 @@ static pid_t child_with(uint32_t thing, bool leave)
 		lock_forked();
 		family_forked();
 		family_take(thing);
-		if (leave)
-			_exit(family_number() < 0);
+		if (also)
+			also();
 		if (write(ready[1], "", 1) == 1)
 			pause();
 		_exit(1);
 	}
 	close(ready[1]);
-	assert_int_equal(read(ready[0], &byte, 1), !leave);
+	assert_int_equal(read(ready[0], &byte, 1), also != leave);
 	close(ready[0]);
 	return pid;
 }
@@ -76,7 +86,7 @@ static void end(pid_t pid)
 
 static void test_killed(void **state)
 {
-	pid_t pid = child_with(4711, false);
+	pid_t pid = child_with(4711, NULL);
 
 	family_take(4711);
 	family_bury(4711);
@@ -92,7 +102,7 @@ static void test_killed(void **state)
 
 static void test_each_dies_alone(void **state)
 {
-	pid_t a = child_with(0, false), b = child_with(65535, false);
+	pid_t a = child_with(0, NULL), b = child_with(65535, NULL);
 
 	end(a);
 	family_bury_all();
@@ -128,7 +138,7 @@ static void test_numbers_come_back(void **state)
 	int status;
 
 	for (int i = 0; i < FAMILY_MAX + 10; i++) {
-		assert_true(waitpid(child_with(7, true), &status, 0) > 0);
+		assert_true(waitpid(child_with(7, leave), &status, 0) > 0);
 		assert_int_equal(status, 0);
 	}
 	/* The other ones were buried by a child that found no number. */
@@ -139,29 +149,13 @@ static void test_numbers_come_back(void **state)
 /* The kernel takes all locks of a process when it closes any descriptor of the file. */
 static void test_close_of_another(void **state)
 {
-	int ready[2];
-	char byte;
-	pid_t pid;
+	pid_t pid = child_with(5, close_another);
 
-	assert_false(pipe(ready));
-	pid = fork();
-	if (pid == 0) {
-		lock_forked();
-		family_forked();
-		family_take(5);
-		family_close(dup(family_file));
-		if (write(ready[1], "", 1) == 1)
-			pause();
-		_exit(1);
-	}
-	assert_int_equal(read(ready[0], &byte, 1), 1);
 	family_bury_all();
 	assert_int_equal(n_lost, 0);
 	end(pid);
 	family_bury_all();
 	assert_int_equal(n_lost, 1);
-	close(ready[0]);
-	close(ready[1]);
 }
 
 static void test_exec_keeps_number(void **state)
