@@ -2,8 +2,11 @@
 #include "spin.h"
 
 #include <sched.h>
+#include <time.h>
 
-#define TURNS 128
+#define TURNS	 128 /* before the processor is given away */
+#define YIELDS	 16  /* before it is given to threads of lower priority as well */
+#define SLEEP_NS 5000
 
 static inline void pause_cpu(void)
 {
@@ -14,11 +17,15 @@ static inline void pause_cpu(void)
 
 void spin_wait(struct spin *s)
 {
+	const struct timespec nap = {.tv_nsec = SLEEP_NS};
+
 	for (unsigned int n = 1; atomic_load_explicit(&s->held, memory_order_relaxed);
 		n++) {
 		if (n % TURNS)
 			pause_cpu();
-		else
+		else if (n < TURNS * YIELDS)
 			sched_yield();
+		else
+			nanosleep(&nap, NULL);
 	}
 }

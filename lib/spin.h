@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A lock for a few instructions, inline: who finds it taken turns round, and gives the
- * processor away when that takes long, as then its holder has none.
+ * processor away when that takes long, as then its holder has none; in the end by
+ * sleeping, since a real-time thread gives it to nobody otherwise.
  */
 #ifndef LIB_SPIN_H
 #define LIB_SPIN_H

@@ -20,16 +20,17 @@
  *   - engine_input_to(), qp_fail() and the functions of qp.h close both lanes of their
  *     queue pair, before all else; posting and qp_output(), which touch the requester
  *     alone, only that from it. (An open lane's responder has nothing to send.) These are
- *     all ways to a queue pair: its timer is not set while its lane is open, as nothing
- * is in flight;
+ *     all ways to a queue pair: while its lane is open nothing is in flight, so its timer
+ *     is not set;
  *   - engine_mrs(), local_op.c and message.c, before a key changes, and engine_set_gid(),
  *     after which a pair may no longer be connected: all lanes.
  * To close is to take the lane's lock, so it waits for the message that is under way, and
  * who comes later finds the lane closed. So when ibv_dereg_mr(), ibv_modify_qp() or
  * ibv_destroy_qp() returns, no copy goes on that began under what was before.
  *
- * What is not simple is not done here, but goes the old way: lane_post() then refuses,
- * and nothing has happened. Closing is no loss, the next message opens the lane again.
+ * What is not simple is not done here, but goes the old way: qp_post_lane() then
+ * refuses, and nothing has happened. Closing is no loss, the next message opens the lane
+ * again.
  */
 #include "direct.h"
 
@@ -64,7 +65,7 @@ int lane_create(struct qp *qp)
 	if (!l)
 		return -ENOMEM;
 	*l = (struct lane){.engine = qp->engine};
-	/* Pairs with the acquire in lane_post(), whose caller may know nothing of it. */
+	/* Pairs with the acquire in qp_post_lane(), whose caller has no lock. */
 	atomic_store_explicit(&qp->lane, l, memory_order_release);
 	return 0;
 }
