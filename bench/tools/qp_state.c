@@ -8,6 +8,7 @@
  */
 #include "rdma/include/vrdma.h"
 
+#include <arpa/inet.h>
 #include <err.h>
 #include <malloc.h>
 #include <stdbool.h>
@@ -57,6 +58,7 @@ static void connect_qp(struct ibv_qp *qp)
 		.ah_attr = {.is_global = 1, .port_num = 1},
 	};
 
+	inet_pton(AF_INET6, "::ffff:127.0.0.9", attr.ah_attr.grh.dgid.raw);
 	if (ibv_modify_qp(qp, &attr,
 		    IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS))
 		errx(1, "initialize a queue pair");

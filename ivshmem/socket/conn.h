@@ -182,6 +182,15 @@ int conn_cancel_offer(const struct conn *c);
  */
 bool conn_revert(struct conn *c, int fd);
 
+/** conn_settle() - before another process gets it: is it the ring or the kernel? An offer
+ * is its process' own: the directory forgets it when that ends, and another one could not
+ * tell whether it was accepted before. Call without locks.
+ */
+void conn_settle(struct conn *c, int fd);
+
+/** conn_settle_all() - the same, of all connections of this process */
+void conn_settle_all(void);
+
 /** conn_shadow_failed() - a call on the shadow gave errno @error */
 void conn_shadow_failed(struct conn *c, int error);
 

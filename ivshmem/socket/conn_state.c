@@ -97,20 +97,37 @@ bool conn_revert(struct conn *c, int fd)
 	int rc;
 
 	conn_take_both(c, taken);
-	if (conn_state(c) == CONN_OFFERED) {
+	if (conn_state(c) == CONN_OFFERED || conn_state(c) == CONN_CONNECTING) {
 		rc = conn_cancel_offer(c);
 		if (rc == -EBUSY || shring_is_attached(&c->ring)) {
+			if (conn_state(c) == CONN_CONNECTING)
+				look_if_connected(c, fd);
 			ring_begins(c, fd);
 		} else {
 			flush_to_kernel(c, fd);
 			options_restore(c, fd);
 			if (atomic_load(&c->write_shut))
 				real.shutdown(fd, SHUT_WR);
-			state_change(c, CONN_OFFERED, CONN_KERNEL);
+			state_change(c, conn_state(c), CONN_KERNEL);
 		}
 	}
 	conn_give_both(c, taken);
 	return conn_state(c) != CONN_KERNEL;
+}
+
+void conn_settle(struct conn *c, int fd)
+{
+	conn_advance(c, fd);
+	if (conn_state(c) == CONN_OFFERED || conn_state(c) == CONN_CONNECTING)
+		conn_revert(c, fd);
+}
+
+void conn_settle_all(void)
+{
+	for (uint32_t i = 0; i < conn_count(); i++) {
+		if (atomic_load(&conn_locals[i].n_fds))
+			conn_settle(&conns[i], atomic_load(&conn_locals[i].fd));
+	}
 }
 
 /* A reset may be no more than the kernel's answer to bells that a process did not take

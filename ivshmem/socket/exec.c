@@ -96,6 +96,7 @@ static int leave(void)
 
 	if (!conns || to < 0 || real.fcntl64(to, F_GETFD) >= 0)
 		return -1;
+	conn_settle_all();
 	head.n_held = conn_n_held();
 	if (!head.n_held)
 		return -1;

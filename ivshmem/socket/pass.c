@@ -73,8 +73,10 @@ static void note_conn(struct luggage *l, int at, int fd)
 {
 	struct fdent e = fdtab_get(fd);
 
-	if (e.kind != FD_CONN || conn_state(&conns[e.index]) == CONN_KERNEL ||
-		l->note.n == FDS_MAX)
+	if (e.kind != FD_CONN || l->note.n == FDS_MAX)
+		return;
+	conn_settle(&conns[e.index], fd);
+	if (conn_state(&conns[e.index]) == CONN_KERNEL)
 		return;
 	l->note.passed[l->note.n++] = (struct passed){.at = at, .e = e};
 }

@@ -15,6 +15,7 @@
 
 static void fork_prepare(void)
 {
+	conn_settle_all();
 	setup_fork_lock(true);
 	dirclient_fork_lock(true);
 	conn_hold_all(1);

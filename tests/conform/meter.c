@@ -13,8 +13,6 @@
 #include "tests/conform/conform.h"
 
 #define NO_TCP UINT64_MAX
-/* Fewer bytes may be those by which the shim wakes the other end: they prove nothing. */
-#define TELLING 8
 
 /* Does the program see a TCP socket? It may be the shim that shows it one. */
 static bool looks_like_tcp(int fd)
@@ -52,7 +50,7 @@ void meter_end(struct call *c, int fd, uint64_t before, ssize_t n)
 	int saved = errno;
 	uint64_t after;
 
-	if (n < TELLING)
+	if (n < METER_TELLING)
 		return;
 	after = kernel_taken(fd);
 	if (before != NO_TCP && after != NO_TCP && after - before >= (uint64_t)n)
