@@ -86,7 +86,8 @@ static int append(struct upstream *s, const uint8_t *from, uint32_t size)
 	uint32_t wanted;
 	uint8_t *out;
 
-	memmove(s->out, s->out + s->at_out, s->n_out - s->at_out);
+	if (s->at_out)
+		memmove(s->out, s->out + s->at_out, s->n_out - s->at_out);
 	s->n_out -= s->at_out;
 	s->at_out = 0;
 	if (s->n_out + size > UPSTREAM_WAITING_MAX * UP_FRAME_SIZE)
