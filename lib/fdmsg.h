@@ -41,7 +41,8 @@ static inline void fdmsg_put(
 static inline void fdmsg_expect(struct msghdr *msg, union fdmsg *control)
 {
 	msg->msg_control = control->space;
-	msg->msg_controllen = sizeof(control->space);
+	/* not all of it: CMSG_SPACE() is rounded up, to one descriptor more */
+	msg->msg_controllen = CMSG_LEN(FDMSG_MAX * sizeof(int));
 }
 
 /** fdmsg_take() - those that came

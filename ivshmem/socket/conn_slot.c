@@ -225,7 +225,7 @@ static void make_first(void)
 	else if (!conns)
 		conn_adopt_arena(fdtab_protect(copy));
 	else
-		real.close(copy);
+		family_close(copy);
 }
 
 bool conn_join_arena(int fd)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conn.h"
@@ -195,13 +196,14 @@ static bool is_unix(int fd)
 	       domain == AF_UNIX;
 }
 
-static bool is_same_user(int fd)
+/* Was it made by our user? A socket's credentials are of who made the socket, who may
+ * have other rights than who sends.
+ */
+static bool is_of_our_user(int file)
 {
-	struct ucred who;
-	socklen_t len = sizeof(who);
+	struct stat st;
 
-	return !real.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) &&
-	       who.uid == geteuid();
+	return !fstat(file, &st) && st.st_uid == geteuid();
 }
 
 /* Return: is the last of them a note? */
@@ -248,14 +250,15 @@ static bool unpack_one(const struct passed *p, const int *fds, bool peek)
 }
 
 /* Return: how many of the @n are the program's; the others are closed */
-static int unpack(int sock, const int *fds, int n, bool peek)
+static int unpack(const int *fds, int n, bool peek)
 {
 	struct note note;
 	bool ours;
 
 	if (!note_read(&note, fds, n))
 		return n;
-	ours = is_same_user(sock) && conn_join_arena(fds[note.arena_at]);
+	ours = is_of_our_user(fds[n - 1]) && is_of_our_user(fds[note.arena_at]) &&
+	       conn_join_arena(fds[note.arena_at]);
 	for (uint32_t i = 0; i < note.n; i++) {
 		const struct passed *p = &note.passed[i];
 
@@ -299,12 +302,12 @@ static void put(struct out *out, const struct cmsghdr *h, const void *data, size
 	out->left -= used;
 }
 
-static void put_fds(struct out *out, const struct cmsghdr *h, int sock, bool peek)
+static void put_fds(struct out *out, const struct cmsghdr *h, bool peek)
 {
 	int fds[FDS_MAX], n = MIN(fds_in(h), FDS_MAX), room;
 
 	memcpy(fds, CMSG_DATA(h), (size_t)n * sizeof(int));
-	n = unpack(sock, fds, n, peek);
+	n = unpack(fds, n, peek);
 	room = out->left < CMSG_LEN(0) ? 0
 				       : (int)MIN((out->left - CMSG_LEN(0)) / sizeof(int),
 						 (size_t)FDS_MAX);
@@ -315,14 +318,14 @@ static void put_fds(struct out *out, const struct cmsghdr *h, int sock, bool pee
 		close(fds[--n]);
 }
 
-static void deliver(struct msghdr *msg, const struct msghdr *got, int sock, bool peek)
+static void deliver(struct msghdr *msg, const struct msghdr *got, bool peek)
 {
 	struct out out = {.at = msg->msg_control, .left = msg->msg_controllen};
 	struct cmsghdr *h;
 
 	for (h = CMSG_FIRSTHDR(got); h; h = CMSG_NXTHDR((struct msghdr *)got, h)) {
 		if (fds_in(h))
-			put_fds(&out, h, sock, peek);
+			put_fds(&out, h, peek);
 		else
 			put(&out, h, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
 	}
@@ -346,7 +349,7 @@ ssize_t pass_recvmsg(int fd, struct msghdr *msg, int flags)
 		return -1;
 	n = real.recvmsg(fd, &own, flags);
 	if (n >= 0)
-		deliver(msg, &own, fd, flags & MSG_PEEK);
+		deliver(msg, &own, flags & MSG_PEEK);
 	free(own.msg_control);
 	return n;
 }

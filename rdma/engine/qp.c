@@ -338,11 +338,11 @@ static int make_rq(const struct qp_config *config, struct rq **out)
 
 	if (!config->srq && cap->max_recv_wr > ENGINE_WR_MAX)
 		return -EINVAL;
-	/* Twice as many as asked for: who keeps as many posted need not look, at each,
-	 * whether the consumer has left a place. */
+	/* Twice as many as are granted: who keeps as many posted need not look, at each,
+	 * whether the consumer has left a place; and a lane tells of a message before it
+	 * has (lane.c). */
 	if (!config->srq)
-		return rq_create(config->pd,
-			MIN(MAX(cap->max_recv_wr, 1u) * 2, ENGINE_WR_MAX),
+		return rq_create(config->pd, MAX(cap->max_recv_wr, 1u) * 2,
 			MAX(cap->max_recv_sge, 1u), out);
 	*out = config->srq;
 	return 0;
@@ -364,7 +364,7 @@ static void tell_granted(const struct qp *qp, struct ibv_qp_cap *cap)
 {
 	cap->max_send_wr = qp->req.depth;
 	cap->max_send_sge = qp->req.max_sge;
-	cap->max_recv_wr = qp->config.srq ? 0 : rq_depth(qp->rq);
+	cap->max_recv_wr = qp->config.srq ? 0 : rq_depth(qp->rq) / 2;
 	cap->max_recv_sge = qp->config.srq ? 0 : rq_max_sge(qp->rq);
 }
 

@@ -97,6 +97,15 @@ static int recv_from(struct link_set *set, int i, struct link_rx *pkts, int max)
 	return n;
 }
 
+/* An error, as of an interface that goes down, makes a descriptor ready until it is
+ * taken; a link that gets its packets from memory shared with the kernel never does.
+ */
+static void take_errors(const struct link *link)
+{
+	link_take_error(&(struct pollfd){.fd = link->fd, .revents = POLLERR});
+	link_take_error(&(struct pollfd){.fd = link->more_fd, .revents = POLLERR});
+}
+
 /* Go on with another link that has packets, if any has: in turn with one that the kernel
  * names, which does so in turn, and one that holds some.
  */
@@ -110,8 +119,11 @@ static void look(struct link_set *set)
 		return;
 	}
 	set->gone.rx_syscalls++;
-	if (epoll_wait(set->epoll_fd, &ev, 1, 0) == 1)
-		set->current = (int)ev.data.u32;
+	if (epoll_wait(set->epoll_fd, &ev, 1, 0) != 1)
+		return;
+	set->current = (int)ev.data.u32;
+	if (unlikely(ev.events & EPOLLERR))
+		take_errors(set->link[set->current]);
 }
 
 int link_set_recv(struct link_set *set, struct link_rx *pkts, int max)

@@ -28,6 +28,8 @@
 #define PD     1
 #define BUF    (64u << 10)
 #define MEMORY 8192u /* of it, that regions show */
+/* An ACK timeout of 31 is 2.4 hours, and a stopped timer stays in the heap that long. */
+#define LONGEST_TIMER_NS (24 * 3600 * NSEC_PER_SEC)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -352,7 +354,7 @@ static void come_to_rest(struct pair *p)
 	}
 	while (move_both(p))
 		must(rounds++ < 1000);
-	wait(p, 3600 * NSEC_PER_SEC);
+	wait(p, LONGEST_TIMER_NS);
 	must(!move_both(p));
 	for (int s = 0; s < 2; s++)
 		must(engine_deadline(p->side[s].engine) == ENGINE_NO_DEADLINE);
