@@ -408,11 +408,11 @@ int directory_offer_accepted(
 	return rc;
 }
 
-void directory_each_published(const struct directory *d,
-	void (*fn)(void *arg, const struct published *p), void *arg)
+void directory_each_published(
+	const struct directory *d, void (*fn)(void *arg, struct published *p), void *arg)
 {
 	for (const struct dir_client *c = d->clients; c; c = c->next) {
-		for (const struct published *p = c->published; p; p = p->next)
+		for (struct published *p = c->published; p; p = p->next)
 			fn(arg, p);
 	}
 }

@@ -27,6 +27,7 @@ struct published {
 	struct proof at;
 	bool v6only;
 	uint32_t ring[2]; /* wishes, as in struct dir_request */
+	uint64_t told;	  /* by who is elsewhere: the last session that heard of it */
 	uint32_t n_ips;	  /* wildcard: the addresses that it stands for */
 	struct dir_addr ips[];
 };
@@ -59,7 +60,7 @@ struct directory_elsewhere {
 	void *arg;
 	/* Is the address one that no process of the directory may publish? */
 	bool (*owns)(void *arg, const struct dir_addr *addr);
-	void (*published)(void *arg, const struct published *p);
+	void (*published)(void *arg, struct published *p);
 	void (*unpublished)(void *arg, uint64_t id);
 	int (*offer)(void *arg, const struct offer *o, uint64_t size);
 	/* Also for offers whose client has ended; then nobody waits for the answer. */
@@ -86,8 +87,8 @@ const struct published *directory_find(
 	const struct directory *d, const struct dir_addr *dst, uint64_t netns);
 
 /** directory_each_published() - call @fn for all of them */
-void directory_each_published(const struct directory *d,
-	void (*fn)(void *arg, const struct published *p), void *arg);
+void directory_each_published(
+	const struct directory *d, void (*fn)(void *arg, struct published *p), void *arg);
 
 /** directory_offer_is_connected() - is there such an offer, its socket connected from
  * where it said to where it said?

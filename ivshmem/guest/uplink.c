@@ -66,7 +66,7 @@ static void watch(struct uplink *u)
 /* The directory may be in the middle of something: the loop ends the session. */
 void uplink_send(struct uplink *u, struct up_msg *msg)
 {
-	if (u->fd < 0)
+	if (u->state != UPLINK_UP)
 		return;
 	if (upstream_send(&u->stream, msg)) {
 		u->stats.lost++;
@@ -190,8 +190,7 @@ static void welcomed(struct uplink *u)
 		u->stats.sessions++;
 		state_set(u, UPLINK_UP);
 		say(u, "is up");
-		uplink_release_all(u);
-		uplink_publish_all(u);
+		u->listeners_wait = true;
 	}
 }
 
@@ -228,6 +227,7 @@ static void stream_ready(struct uplink *u)
 	/* What comes when there is no session is of no interest. */
 	if (u->state == UPLINK_REFUSED)
 		u->stream.at_in = u->stream.n_in;
+	uplink_tell(u);
 	watch(u);
 }
 
@@ -318,7 +318,9 @@ int uplink_open(
 	u->directory = d;
 	u->fd = u->memory_fd = -1;
 	u->timer = (struct uplink_timer){UPLINK_TIMER, u, -1};
-	LIST_INIT(&u->ends);
+	TAILQ_INIT(&u->ends);
+	TAILQ_INIT(&u->gone);
+	TAILQ_INIT(&u->told);
 	TAILQ_INIT(&u->questions);
 	boot_read(u->boot);
 	random_bytes(u->agent, sizeof(u->agent));
@@ -349,8 +351,9 @@ void uplink_close(struct uplink *u)
 		free(q);
 	}
 	/* Nothing is released: it is used still. */
-	while (!LIST_EMPTY(&u->ends))
-		uplink_end_free(u, LIST_FIRST(&u->ends));
+	uplink_ends_free(&u->ends);
+	uplink_ends_free(&u->gone);
+	uplink_ends_free(&u->told);
 	upstream_free(&u->stream);
 	if (u->fd >= 0)
 		close(u->fd);

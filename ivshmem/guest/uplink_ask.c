@@ -14,48 +14,40 @@
 #include "ivshmem/sockaddr.h"
 #include "lib/util.h"
 
-/* -- ends */
-
-static void release(struct uplink *u, uint64_t id)
+/* What need not be said at once waits here, not in the stream: that has room for so much
+ * only, and loses it when the session ends.
+ */
+static bool may_tell(const struct uplink *u)
 {
-	struct up_msg msg = {.type = UP_RELEASE, .id = id};
-
-	u->stats.released++;
-	uplink_send(u, &msg);
+	return u->state == UPLINK_UP && !upstream_waits(&u->stream);
 }
 
-void uplink_end_free(struct uplink *u, struct uplink_end *e)
+/* -- ends */
+
+void uplink_ends_free(struct uplink_ends *ends)
 {
-	LIST_REMOVE(e, links);
-	u->n_ends--;
-	if (e->lifetime_fd >= 0)
-		close(e->lifetime_fd);
-	free(e);
+	struct uplink_end *e;
+
+	while ((e = TAILQ_FIRST(ends))) {
+		TAILQ_REMOVE(ends, e, links);
+		if (e->lifetime_fd >= 0)
+			close(e->lifetime_fd);
+		free(e);
+	}
 }
 
 void uplink_end_gone(struct uplink *u, struct uplink_end *e)
 {
-	if (u->state == UPLINK_UP) {
-		release(u, e->id);
-		uplink_end_free(u, e);
-	} else if (e->lifetime_fd >= 0) {
-		close(e->lifetime_fd);
-		e->lifetime_fd = -1;
-	}
+	close(e->lifetime_fd);
+	e->lifetime_fd = -1;
+	TAILQ_REMOVE(&u->ends, e, links);
+	u->n_ends--;
+	TAILQ_INSERT_TAIL(&u->gone, e, links);
+	u->stats.released++;
+	uplink_tell(u);
 }
 
-void uplink_release_all(struct uplink *u)
-{
-	struct uplink_end *e = LIST_FIRST(&u->ends), *next;
-
-	for (; e && u->state == UPLINK_UP; e = next) {
-		next = LIST_NEXT(e, links);
-		if (e->lifetime_fd < 0)
-			uplink_end_gone(u, e);
-	}
-}
-
-/* The server may have given memory, of which we shall not hear. */
+/* The server may have given memory, of which no process hears. */
 static void end_unknown(struct uplink *u, uint64_t id)
 {
 	struct uplink_end *e = malloc(sizeof(*e));
@@ -63,8 +55,33 @@ static void end_unknown(struct uplink *u, uint64_t id)
 	if (!e)
 		return; /* then it is taken until the guest ends */
 	*e = (struct uplink_end){.source = UPLINK_END, .id = id, .lifetime_fd = -1};
-	LIST_INSERT_HEAD(&u->ends, e, links);
-	u->n_ends++;
+	TAILQ_INSERT_TAIL(&u->gone, e, links);
+	u->stats.released++;
+}
+
+static void release_gone(struct uplink *u)
+{
+	struct uplink_end *e;
+
+	while ((e = TAILQ_FIRST(&u->gone)) && may_tell(u)) {
+		struct up_msg msg = {.type = UP_RELEASE, .id = e->id};
+
+		TAILQ_REMOVE(&u->gone, e, links);
+		TAILQ_INSERT_TAIL(&u->told, e, links);
+		e->told_at = u->n_asked;
+		uplink_send(u, &msg);
+	}
+}
+
+/* The server has read all that came before the question that it answered. */
+static void forget_heard(struct uplink *u, const struct question *answered)
+{
+	struct uplink_end *e;
+
+	while ((e = TAILQ_FIRST(&u->told)) && e->told_at < answered->number) {
+		TAILQ_REMOVE(&u->told, e, links);
+		free(e);
+	}
 }
 
 /* Return: the reading end of its pipe, or a negative errno */
@@ -82,7 +99,7 @@ static int end_new(struct uplink *u, uint64_t id)
 		free(e);
 		return theirs;
 	}
-	LIST_INSERT_HEAD(&u->ends, e, links);
+	TAILQ_INSERT_TAIL(&u->ends, e, links);
 	u->n_ends++;
 	return theirs;
 }
@@ -95,7 +112,10 @@ static int ask(struct uplink *u, struct up_msg *msg, uint16_t answer)
 
 	if (!q)
 		return -ENOMEM;
-	*q = (struct question){.answer = answer, .id = msg->id, .asked_ns = now_ns()};
+	*q = (struct question){.answer = answer,
+		.id = msg->id,
+		.number = ++u->n_asked,
+		.asked_ns = now_ns()};
 	TAILQ_INSERT_TAIL(&u->questions, q, links);
 	u->last_id = MAX(u->last_id, msg->id);
 	uplink_send(u, msg);
@@ -112,6 +132,7 @@ static bool was_asked(struct uplink *u, uint16_t answer, uint64_t id)
 		if (q->answer != answer || q->id != id)
 			continue;
 		TAILQ_REMOVE(&u->questions, q, links);
+		forget_heard(u, q);
 		free(q);
 		return true;
 	}
@@ -133,6 +154,7 @@ void uplink_forget(struct uplink *u, bool drained)
 	struct question *q;
 
 	u->first_id = u->last_id;
+	TAILQ_CONCAT(&u->gone, &u->told, links);
 	while ((q = TAILQ_FIRST(&u->questions))) {
 		struct dir_reply reply = {
 			.error = error_without_answer(q->answer, drained)};
@@ -162,13 +184,18 @@ static void publish_one(struct uplink *u, const struct published *p, struct dir_
 	uplink_send(u, &msg);
 }
 
-static void publish(void *arg, const struct published *p)
+static void publish(void *arg, struct published *p)
 {
 	struct uplink *u = arg;
 	bool v4 = dir_addr_is_v4(&p->at.local);
 
-	if (u->state != UPLINK_UP)
+	if (p->told == u->stats.sessions)
 		return;
+	if (!may_tell(u)) {
+		u->listeners_wait = true;
+		return;
+	}
+	p->told = u->stats.sessions;
 	if (!dir_addr_is_any(&p->at.local))
 		publish_one(u, p, p->at.local);
 	for (uint32_t i = 0; i < p->n_ips; i++) {
@@ -180,14 +207,16 @@ static void publish(void *arg, const struct published *p)
 static void unpublish(void *arg, uint64_t id)
 {
 	struct up_msg msg = {.type = UP_UNPUBLISH, .id = id};
-	struct uplink *u = arg;
 
-	if (u->state == UPLINK_UP)
-		uplink_send(u, &msg);
+	uplink_send(arg, &msg);
 }
 
-void uplink_publish_all(struct uplink *u)
+void uplink_tell(struct uplink *u)
 {
+	release_gone(u);
+	if (!u->listeners_wait || !may_tell(u))
+		return;
+	u->listeners_wait = false;
 	directory_each_published(u->directory, publish, u);
 }
 
@@ -272,7 +301,7 @@ static int memory_told(struct uplink *u, const struct up_msg *msg)
 	if (ch.lifetime_fd < 0) {
 		/* Who accepts must not go on without: nobody knows of the ring. */
 		reply.error = msg->type == UP_OFFER_R ? -ENOENT : -ECONNABORTED;
-		release(u, msg->id);
+		end_unknown(u, msg->id);
 		directory_answer(u->directory, msg->id, &reply, NULL);
 		return 0;
 	}

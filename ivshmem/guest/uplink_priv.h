@@ -28,18 +28,22 @@ enum uplink_source {
 	UPLINK_END,    /* struct uplink_end */
 };
 
-/* An end of a ring, as long as a process of the guest has it. */
+/* An end of a ring: until no process of the guest has it, and the server knows. */
 struct uplink_end {
 	enum uplink_source source;
 	uint64_t id;
-	int lifetime_fd; /* -1: no process has it any more; the server is to be told */
-	LIST_ENTRY(uplink_end) links;
+	int lifetime_fd;  /* -1: no process has it any more */
+	uint64_t told_at; /* then, if told: how many questions had been asked */
+	TAILQ_ENTRY(uplink_end) links;
 };
+
+TAILQ_HEAD(uplink_ends, uplink_end);
 
 /* A question of ours that is not answered yet. */
 struct question {
 	uint16_t answer; /* enum up_type of it */
 	uint64_t id;
+	uint64_t number; /* counted from 1 */
 	uint64_t asked_ns;
 	TAILQ_ENTRY(question) links;
 };
@@ -79,7 +83,11 @@ struct uplink {
 	uint64_t last_id;  /* the highest number that was used */
 	uint64_t first_id; /* numbers up to this one are of sessions before */
 	uint32_t n_ends;
-	LIST_HEAD(, uplink_end) ends;
+	struct uplink_ends ends; /* that processes have */
+	struct uplink_ends gone; /* of which the server is to be told */
+	struct uplink_ends told; /* of which it was, and may not have heard yet */
+	bool listeners_wait;	 /* there may be some of which it is to be told */
+	uint64_t n_asked;
 	TAILQ_HEAD(, question) questions;
 	struct uplink_stats stats;
 };
@@ -94,8 +102,10 @@ void uplink_send(struct uplink *u, struct up_msg *msg);
 /** uplink_serve() - fill in what the directory may ask */
 void uplink_serve(struct uplink *u);
 
-/** uplink_publish_all() - a session has begun */
-void uplink_publish_all(struct uplink *u);
+/** uplink_tell() - of ends that are gone, and of listeners, as much as the stream takes
+ * now; call it again when it takes more
+ */
+void uplink_tell(struct uplink *u);
 
 /** uplink_told() - a frame of a session came; 0 or -EPROTO */
 int uplink_told(struct uplink *u, const struct up_msg *msg);
@@ -108,11 +118,7 @@ void uplink_forget(struct uplink *u, bool drained);
 /** uplink_end_gone() - no process has it any more */
 void uplink_end_gone(struct uplink *u, struct uplink_end *e);
 
-/** uplink_release_all() - a session has begun: tell of the ends that have gone meanwhile
- */
-void uplink_release_all(struct uplink *u);
-
-/** uplink_end_free() - forget it, whoever has it */
-void uplink_end_free(struct uplink *u, struct uplink_end *e);
+/** uplink_ends_free() - forget them, whoever has them */
+void uplink_ends_free(struct uplink_ends *ends);
 
 #endif

@@ -248,7 +248,7 @@ static bool owns(void *arg, const struct dir_addr *addr)
 	return guest_of(arg, addr) != NULL;
 }
 
-static void ignore_published(void *arg, const struct published *p)
+static void ignore_published(void *arg, struct published *p)
 {
 }
 

@@ -129,8 +129,16 @@ class Guest:
 
     def lost(self):
         """How often it has lost the server."""
+        return self.agents("lost")
+
+    def released(self):
+        """How many ends of connections its programs had."""
+        return self.agents("released")
+
+    def agents(self, counter):
+        """A number of its line about the uplink."""
         self.state()
-        return int(re.search(r" lost=(\d+)", self.uplink)[1])
+        return int(re.search(rf" {counter}=(\d+)", self.uplink)[1])
 
     def wait_up(self):
         wait_for("uplink", lambda: self.state() == "up")

@@ -283,6 +283,60 @@ class Ends(Programs):
         stays.kill()
         wait_for("rings", lambda: rings() == 0)
 
+    def test_release_on_its_way_is_said_again(self):
+        """What the agent said that the server never read, when the uplink broke."""
+        stays, goes = self.call(self.serve()), self.call(self.serve())
+        released = one.released()
+        one.relay.send_signal(signal.SIGSTOP)
+        goes.kill()
+        wait_for("release", lambda: one.released() > released)
+        one.cut_uplink()
+        one.relay.send_signal(signal.SIGCONT)
+        wait_for("loss", lambda: one.state() != "up")
+        self.assertEqual(one.counters()["ends"], 2)
+        one.restore_uplink()
+        one.wait_up()
+        wait_for("rings", lambda: rings() == 1)
+        self.say(stays)
+        # an answer that tells that it was heard, and another session after that
+        self.call(self.serve())
+        one.cut_uplink()
+        wait_for("loss", lambda: one.state() != "up")
+        one.restore_uplink()
+        one.wait_up()
+        self.say(stays)
+        self.assertEqual(rings(), 2)
+
+    def test_more_listeners_than_the_stream_has_room_for(self):
+        """The server hears of all of them, also in the next session."""
+        addresses = [f"10.8.1.{n}/32" for n in range(1, 11)]
+        for address in addresses:
+            net.run("ip", "-n", one.name, "addr", "add", address, "dev", "eth0")
+            self.addCleanup(net.run, "ip", "-n", one.name, "addr", "del", address, "dev",
+                            "eth0")
+        listeners = 250
+        lost, said = one.lost(), one.counters()["addr_refused"]
+        process = self.start([*one.inside(), sys.executable, "-c", f'''
+import socket, time
+all = [socket.create_server(("0.0.0.0", 0)) for _ in range({listeners})]
+print(flush=True)
+time.sleep(1000)'''])
+        process.stdout.readline()
+        for session in (1, 2):
+            with self.subTest(session=session):
+                wait_for("listeners", lambda: one.counters()["listeners"] == listeners)
+                # the server takes none but the guest's own
+                wait_for("all of them", lambda n=session: one.counters()["addr_refused"] -
+                         said == n * listeners * len(addresses))
+                self.assertEqual(one.state(), "up")
+                self.assertEqual(one.lost() - lost, session - 1)
+            if session == 1:
+                one.cut_uplink()
+                wait_for("loss", lambda: one.state() != "up")
+                one.restore_uplink()
+                one.wait_up()
+        self.echo(two, one)
+
     def test_guest_ends(self):
         self.call(self.serve())
         self.assertEqual(rings(), 1)
