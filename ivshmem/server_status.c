@@ -6,16 +6,12 @@
 #include "ivshmem/server_priv.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 
-static const struct {
-	const char *name;
-	size_t offset;
-} counters[] = {
-#define COUNTER(name)                                      \
-	{                                                  \
-#name, offsetof(struct region_stats, name) \
-	}
+#include "ivshmem/status.h"
+
+#define COUNTER(name) STATUS_COUNTER(struct region_stats, name)
+
+static const struct status_counter counters[] = {
 	COUNTER(joined),
 	COUNTER(left),
 	COUNTER(refused_access),
@@ -27,13 +23,7 @@ static const struct {
 	COUNTER(dropped_stalled),
 	COUNTER(dropped_error),
 	COUNTER(sent),
-#undef COUNTER
 };
-
-static uint64_t counter_value(const struct region_stats *stats, size_t i)
-{
-	return *(const uint64_t *)((const char *)stats + counters[i].offset);
-}
 
 static void region_status(const struct region *r, FILE *to)
 {
@@ -45,9 +35,7 @@ static void region_status(const struct region *r, FILE *to)
 		config->name, config->tenant, config->size, r->stats.is_huge,
 		config->n_vectors, config->max_peers, r->stats.n_peers,
 		r->stats.n_half_open);
-	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
-		fprintf(to, " %s=%" PRIu64, counters[i].name,
-			counter_value(&r->stats, i));
+	status_counters(to, counters, ARRAY_SIZE(counters), &r->stats);
 	if (r->sockets.directory) {
 		fprintf(to, " sockets=%u", config->n_processes);
 		directory_status(r->sockets.directory, to);

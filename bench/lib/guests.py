@@ -22,7 +22,7 @@ NOBODY = 65534          # gets the group vrdma, and nothing else
 SETUP = f"{ROOT}/guest/setup"
 UNIT = f"{BUILD}/guest/vrdma-guest.service"
 AGENT = f"{BUILD}/ivshmem/vrdma-guest"
-LIBRARY = f"{BUILD}/ivshmem/socket/libvrdma-socket.so"
+SHIM = f"{BUILD}/ivshmem/socket/libvrdma-socket.so"
 SERVER = f"{BUILD}/ivshmem/vrdma-ivshmem"
 REGION_BYTES = 64 << 20
 ADDRESSES = {"server": "10.9.0.11", "client": "10.9.0.12"}
@@ -103,7 +103,7 @@ class Guest(Remote):
         self.root("udevadm", "trigger", "--action=add")
         self.root("udevadm", "settle")
         self.group = int(self.root("getent", "group", "vrdma").split(":")[2])
-        self.root("install", "-m", "755", LIBRARY, AGENT, "/tmp")
+        self.root("install", "-m", "755", SHIM, AGENT, "/tmp")
         self.start_agent()
 
     def start_agent(self):

@@ -9,7 +9,7 @@ from lib.common import BUILD, BenchError, call, tool
 from lib.nodes import Side
 from lib.region import Region
 
-LIBRARY = f"{BUILD}/ivshmem/socket/libvrdma-socket.so"
+SHIM = f"{BUILD}/ivshmem/socket/libvrdma-socket.so"
 SERVER = f"{BUILD}/ivshmem/vrdma-ivshmem"
 
 
@@ -20,7 +20,7 @@ class ShimSide(Side):
         super().__init__("", 0, "", side.core)
         self.name, self.netns, self.under = side.name, side.netns, side.under
         self.settings = [f"{name}={value}" for name, value in
-                         shared.environment(LIBRARY).items()]
+                         shared.environment(SHIM).items()]
 
     def argv(self, *command):
         if command[0] == "ss":      # looks at the system, is no part of what is measured
@@ -66,6 +66,6 @@ class SocketBench:
 
 
 def region():
-    if not os.path.exists(LIBRARY):
-        raise BenchError(f"{LIBRARY} is not built: run scripts/setup.sh first")
+    if not os.path.exists(SHIM):
+        raise BenchError(f"{SHIM} is not built: run scripts/setup.sh first")
     return Region(SERVER)

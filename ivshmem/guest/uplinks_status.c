@@ -5,18 +5,13 @@
 #include "ivshmem/guest/uplinks_priv.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 
+#include "ivshmem/status.h"
 #include "lib/util.h"
 
-static const struct {
-	const char *name;
-	size_t offset;
-} counters[] = {
-#define COUNTER(name)                                     \
-	{                                                 \
-#name, offsetof(struct guest_stats, name) \
-	}
+#define COUNTER(name) STATUS_COUNTER(struct guest_stats, name)
+
+static const struct status_counter counters[] = {
 	COUNTER(sessions),
 	COUNTER(frames),
 	COUNTER(published),
@@ -33,7 +28,6 @@ static const struct {
 	COUNTER(dropped_stalled),
 	COUNTER(refused_access),
 	COUNTER(refused_busy),
-#undef COUNTER
 };
 
 void uplinks_totals(const struct uplinks *u, FILE *to)
@@ -51,10 +45,7 @@ static void guest_status(const struct guest *g, FILE *to)
 		"orphans=%u",
 		g->uplinks->config.region, g->config->name, g->sock >= 0, g->in_session,
 		g->n_published, g->n_ends, g->n_orphans);
-	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
-		fprintf(to, " %s=%" PRIu64, counters[i].name,
-			*(const uint64_t *)((const char *)&g->stats +
-					    counters[i].offset));
+	status_counters(to, counters, ARRAY_SIZE(counters), &g->stats);
 	/* last, as it may have blanks in it */
 	fprintf(to, " socket=%s\n", g->listener.path);
 }

@@ -257,3 +257,23 @@ void dir_clients_end(void)
 	while (n_held)
 		close(held[--n_held]);
 }
+
+void dir_clients_play(struct input in, void (*other)(struct input *in),
+	void (*serve)(void), void (*read)(void))
+{
+	while (in.at < in.end) {
+		uint8_t what = take(&in);
+
+		if (what % 2)
+			dir_clients_step(&in);
+		else
+			other(&in);
+		if (what >= 16)
+			serve();
+		if (what >= 128)
+			read();
+	}
+	serve();
+	read();
+	dir_clients_end();
+}

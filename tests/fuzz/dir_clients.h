@@ -33,6 +33,14 @@ void dir_clients_read(uint64_t memory);
 
 void dir_clients_end(void);
 
+/** dir_clients_play() - one input: they and somebody else in turn, until all have ended
+ * @other: the other's step
+ * @serve: what they talk to does what there is to do
+ * @read:  all take what they were told
+ */
+void dir_clients_play(struct input in, void (*other)(struct input *in),
+	void (*serve)(void), void (*read)(void));
+
 /** address_take() - one of those that make sense somewhere */
 struct dir_addr address_take(struct input *in);
 

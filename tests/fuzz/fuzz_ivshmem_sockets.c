@@ -219,26 +219,10 @@ static void check(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, data + size};
-
 	if (size > 600)
 		return 0;
 	begin();
-	while (in.at < in.end) {
-		uint8_t what = take(&in);
-
-		if (what % 2)
-			dir_clients_step(&in);
-		else
-			uplink_step(&in);
-		if (what >= 16)
-			serve();
-		if (what >= 128)
-			read_all();
-	}
-	serve();
-	read_all();
-	dir_clients_end();
+	dir_clients_play((struct input){data, data + size}, uplink_step, serve, read_all);
 	for (int i = 0; i < GUESTS; i++)
 		uplink_close(&uplinks[i]);
 	serve();

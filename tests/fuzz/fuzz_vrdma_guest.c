@@ -198,28 +198,18 @@ static void server_step(struct input *in)
 	}
 }
 
+static void read_answers(void)
+{
+	dir_clients_read(SIZE);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, data + size};
-
 	if (size > 600)
 		return 0;
 	begin();
-	while (in.at < in.end) {
-		uint8_t what = take(&in);
-
-		if (what % 2)
-			dir_clients_step(&in);
-		else
-			server_step(&in);
-		if (what >= 16)
-			serve();
-		if (what >= 128)
-			dir_clients_read(SIZE);
-	}
-	serve();
-	dir_clients_read(SIZE);
-	dir_clients_end();
+	dir_clients_play(
+		(struct input){data, data + size}, server_step, serve, read_answers);
 	serve();
 	hear();
 	assert(directory_stats(directory)->n_clients == 0 &&

@@ -69,20 +69,31 @@ report()
 	FAILED=$((FAILED + 1))
 }
 
-# pair COMMAND... - the same command in both namespaces, the second as client
-pair()
+# meet NS DEVICE WHAT COMMAND... - the same command in namespace A as server, and
+# in NS on DEVICE as client; reported as WHAT
+meet()
 {
-	local rc=0 rc_server=0
+	local ns=$1 device=$2 what=$3 rc=0 rc_server=0
 
+	shift 3
 	rm -f "$LOGS"/*
 	start "$NS_A" "$LOGS/server" "$@"
+	DEVICE[$ns]=$device
 	if listening "$SERVER"; then
-		in_ns "$NS_B" "$@" "$ADDR_A" >"$LOGS/client" 2>&1 || rc=$?
+		in_ns "$ns" "$@" "$ADDR_A" >"$LOGS/client" 2>&1 || rc=$?
 	fi
 	wait "$SERVER" || rc_server=$?
 	SERVER=
 	[ "$rc" != 0 ] || rc=$rc_server
-	report "$*${DEVICE[$NS_B]:+ (${DEVICE[$NS_B]})}" "$rc"
+	report "$what" "$rc"
+}
+
+# pair COMMAND... - the same command in both namespaces, the second as client
+pair()
+{
+	local device=${DEVICE[$NS_B]:-}
+
+	meet "$NS_B" "$device" "$*${device:+ ($device)}" "$@"
 }
 
 # links_up - wait until both interfaces run

@@ -120,26 +120,10 @@ ports()
 	pair ib_write_bw -F -x 0 "${SIZES[@]}" -n 20
 	pair ib_send_lat -F -x 0 -c UD -g -n 20 -s 64 # to a multicast group
 	DEVICE=([$NS_A]=$port_a [$NS_B]=$port_b)
-	on_one_interface
+	meet "$NS_A" "--port $VETH_A --addr 192.0.2.13/24" \
+		"ibv_rc_pingpong between two ports of one interface" \
+		ibv_rc_pingpong -g 0 -n 200 -c
 	DEVICE=()
-}
-
-# on_one_interface - a pair in namespace A, a port each
-on_one_interface()
-{
-	local rc=0 rc_server=0
-
-	rm -f "$LOGS"/*
-	start "$NS_A" "$LOGS/server" ibv_rc_pingpong -g 0 -n 200 -c
-	DEVICE[$NS_A]="--port $VETH_A --addr 192.0.2.13/24"
-	if listening "$SERVER"; then
-		in_ns "$NS_A" ibv_rc_pingpong -g 0 -n 200 -c "$ADDR_A" >"$LOGS/client" 2>&1 ||
-			rc=$?
-	fi
-	wait "$SERVER" || rc_server=$?
-	SERVER=
-	[ "$rc" != 0 ] || rc=$rc_server
-	report "ibv_rc_pingpong between two ports of one interface" "$rc"
 }
 
 main()

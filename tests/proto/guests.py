@@ -84,8 +84,8 @@ class Guest:
 
     def inside(self, shimmed=True):
         """The begin of a command in the guest."""
-        library = ["env", f"VRDMA_REGION={self.folder}/region", f"LD_PRELOAD={self.library}"]
-        return ["ip", "netns", "exec", self.name, *(library if shimmed else [])]
+        preload = ["env", f"VRDMA_REGION={self.folder}/region", f"LD_PRELOAD={self.shim}"]
+        return ["ip", "netns", "exec", self.name, *(preload if shimmed else [])]
 
     def find_memory(self):
         """The BAR: a link, for another server's memory to be there later."""

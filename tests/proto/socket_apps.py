@@ -4,7 +4,7 @@
 and its client in another: they must do what they are for, and the directory's counters
 must say that their connections used rings.
 
-Usage: socket_apps.py LIBRARY VRDMA_IVSHMEM
+Usage: socket_apps.py SHIM VRDMA_IVSHMEM
 """
 
 import glob
@@ -22,7 +22,7 @@ import net
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../bench"))
 from lib.region import Region  # noqa: E402
 
-LIBRARY, SERVER = sys.argv[1:3]
+SHIM, SERVER = sys.argv[1:3]
 TIMEOUT_S = 100  # for what takes seconds; never reached
 PORT = 7700
 BIG = os.urandom(1_500_000)
@@ -42,7 +42,7 @@ def setUpModule():
     host = veth.addr4[1]
     folder = tempfile.mkdtemp(prefix="vrdma-apps-")
     os.chmod(folder, 0o755)  # PostgreSQL does not run as root
-    shutil.copy(LIBRARY, folder + "/libvrdma-socket.so")
+    shutil.copy(SHIM, folder + "/libvrdma-socket.so")
     os.mkdir(folder + "/www")
     with open(folder + "/www/big", "wb") as f:
         f.write(BIG)

@@ -3,7 +3,7 @@
 """Programs in guests, and on the host, through the memory of a region: guests.py tells
 what stands for a guest. The server's and the agents' counters tell what carried the bytes.
 
-Usage: socket_guests.py LIBRARY VRDMA_IVSHMEM VRDMA_GUEST
+Usage: socket_guests.py SHIM VRDMA_IVSHMEM VRDMA_GUEST
 """
 
 import errno
@@ -20,11 +20,11 @@ import guests
 import net
 from guests import Guest, Region, wait_for
 
-LIBRARY, SERVER, AGENT = (os.path.abspath(p) for p in sys.argv[1:4])
+SHIM, SERVER, AGENT = (os.path.abspath(p) for p in sys.argv[1:4])
 PEER = os.path.join(guests.HERE, "socket_peer.py")
 TIMEOUT_S = 60  # for what is done in a moment; never reached
 SIZE = 64 << 20
-Guest.library = LIBRARY
+Guest.shim = SHIM
 
 
 class Host:
@@ -33,7 +33,7 @@ class Host:
 
     @staticmethod
     def inside(shimmed=True):
-        return ["env", *(f"{k}={v}" for k, v in region.environment(LIBRARY).items())] \
+        return ["env", *(f"{k}={v}" for k, v in region.environment(SHIM).items())] \
             if shimmed else []
 
 

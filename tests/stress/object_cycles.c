@@ -7,6 +7,7 @@
  */
 #include "lib/util.h"
 #include "rdma/include/vrdma.h"
+#include "tests/rc_to_rts.h"
 
 #include <dirent.h>
 #include <err.h>
@@ -82,7 +83,6 @@ static void destroy(const struct objects *o)
 static void connect_qp(struct ibv_qp *qp, const union ibv_gid *gid, uint32_t peer)
 {
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
 		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE,
 		.path_mtu = IBV_MTU_1024,
@@ -93,17 +93,7 @@ static void connect_qp(struct ibv_qp *qp, const union ibv_gid *gid, uint32_t pee
 		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = *gid}},
 	};
 
-	done(ibv_modify_qp(qp, &attr,
-		IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS));
-	attr.qp_state = IBV_QPS_RTR;
-	done(ibv_modify_qp(qp, &attr,
-		IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-			IBV_QP_MIN_RNR_TIMER));
-	attr.qp_state = IBV_QPS_RTS;
-	done(ibv_modify_qp(qp, &attr,
-		IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-			IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC));
+	done(rc_to_rts(qp, &attr));
 }
 
 /* @from sends to @to; what both are told is left for those who destroy them. */

@@ -14,6 +14,7 @@
 
 #include "lib/util.h"
 #include "rdma/include/vrdma.h"
+#include "tests/rc_to_rts.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -138,7 +139,6 @@ static int make_qps(struct side *s)
 static int connect_qp(struct side *s, const struct side *peer)
 {
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
 		.qp_access_flags = ACCESS,
 		.path_mtu = IBV_MTU_1024,
@@ -151,22 +151,8 @@ static int connect_qp(struct side *s, const struct side *peer)
 		.rnr_retry = 7,
 		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = peer->gid}},
 	};
-	int rc = ibv_modify_qp(s->qp, &attr,
-		IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 
-	attr.qp_state = IBV_QPS_RTR;
-	if (!rc)
-		rc = ibv_modify_qp(s->qp, &attr,
-			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-				IBV_QP_MIN_RNR_TIMER);
-	attr.qp_state = IBV_QPS_RTS;
-	if (!rc)
-		rc = ibv_modify_qp(s->qp, &attr,
-			IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-				IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-				IBV_QP_MAX_QP_RD_ATOMIC);
-	return rc;
+	return rc_to_rts(s->qp, &attr);
 }
 
 static struct side sides[2];

@@ -13,6 +13,7 @@
 
 #include "lib/util.h"
 #include "rdma/include/vrdma.h"
+#include "tests/rc_to_rts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -86,24 +87,7 @@ static void connect_qp(struct ibv_qp *qp, const struct ibv_qp *peer)
 	};
 
 	assert_int_equal(ibv_modify_qp(qp, &attr, IBV_QP_STATE), 0);
-	attr.qp_state = IBV_QPS_INIT;
-	assert_int_equal(ibv_modify_qp(qp, &attr,
-				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-					 IBV_QP_ACCESS_FLAGS),
-		0);
-	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(
-		ibv_modify_qp(qp, &attr,
-			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-				IBV_QP_MIN_RNR_TIMER),
-		0);
-	attr.qp_state = IBV_QPS_RTS;
-	assert_int_equal(ibv_modify_qp(qp, &attr,
-				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-					 IBV_QP_MAX_QP_RD_ATOMIC),
-		0);
+	assert_int_equal(rc_to_rts(qp, &attr), 0);
 }
 
 static void connect_ends(void)

@@ -15,6 +15,7 @@
 
 #include "lib/util.h"
 #include "rdma/include/vrdma.h"
+#include "tests/rc_to_rts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -89,7 +90,6 @@ static void open_dev(struct dev *d, const char *addr)
 static void connect_qp(struct ibv_qp *qp, const struct dev *peer, uint32_t qpn)
 {
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
 		.path_mtu = IBV_MTU_1024,
 		.dest_qp_num = qpn,
@@ -100,23 +100,7 @@ static void connect_qp(struct ibv_qp *qp, const struct dev *peer, uint32_t qpn)
 		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = peer->gid}},
 	};
 
-	assert_int_equal(ibv_modify_qp(qp, &attr,
-				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-					 IBV_QP_ACCESS_FLAGS),
-		0);
-	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(
-		ibv_modify_qp(qp, &attr,
-			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-				IBV_QP_MIN_RNR_TIMER),
-		0);
-	attr.qp_state = IBV_QPS_RTS;
-	assert_int_equal(ibv_modify_qp(qp, &attr,
-				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-					 IBV_QP_MAX_QP_RD_ATOMIC),
-		0);
+	assert_int_equal(rc_to_rts(qp, &attr), 0);
 }
 
 static void close_dev(struct dev *d)

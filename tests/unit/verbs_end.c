@@ -2,6 +2,7 @@
 #include "verbs_end.h"
 
 #include "lib/util.h"
+#include "tests/rc_to_rts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -102,7 +103,6 @@ struct ibv_qp *end_create_qp_ex(
 void end_connect(struct end *e, const struct end *peer)
 {
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
 		.qp_access_flags = END_ACCESS,
 		.max_rd_atomic = 4,
@@ -120,23 +120,7 @@ void end_connect(struct end *e, const struct end *peer)
 			.grh = {.dgid = peer->gid, .sgid_index = e->gid_index}},
 	};
 
-	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-				 IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-					 IBV_QP_ACCESS_FLAGS),
-		0);
-	attr.qp_state = IBV_QPS_RTR;
-	assert_int_equal(
-		ibv_modify_qp(e->qp, &attr,
-			IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-				IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-				IBV_QP_MIN_RNR_TIMER),
-		0);
-	attr.qp_state = IBV_QPS_RTS;
-	assert_int_equal(ibv_modify_qp(e->qp, &attr,
-				 IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-					 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-					 IBV_QP_MAX_QP_RD_ATOMIC),
-		0);
+	assert_int_equal(rc_to_rts(e->qp, &attr), 0);
 	assert_int_equal(e->qp->state, IBV_QPS_RTS);
 }
 

@@ -21,7 +21,7 @@ sys.path[:0] = [f"{ROOT}/tests/proto", f"{ROOT}/bench"]
 # pylint: disable=wrong-import-position
 import net  # noqa: E402
 from lib import guests  # noqa: E402
-from lib.guests import HOST, LIBRARY, PATIENCE_S, Guest, wait_until  # noqa: E402
+from lib.guests import HOST, SHIM, PATIENCE_S, Guest, wait_until  # noqa: E402
 
 SKIPPED = 77
 PORT = 7700
@@ -155,7 +155,7 @@ class Elsewhere(Counted):
         self.assert_rings(0)
 
     def test_native_server(self):
-        self.serve_here(region.environment(LIBRARY))
+        self.serve_here(region.environment(SHIM))
         self.check_big(HOST)
         self.assert_rings(0, 1)
 
@@ -164,7 +164,7 @@ class Elsewhere(Counted):
         got = subprocess.run(
             ["curl", "-sf", f"http://{server.address}:{PORT}/big"], check=True,
             stdout=subprocess.PIPE, timeout=PATIENCE_S,
-            env=dict(os.environ, **region.environment(LIBRARY))).stdout
+            env=dict(os.environ, **region.environment(SHIM))).stdout
         self.assertEqual(got, BIG)
         self.assert_rings(1, 0)
 
